@@ -1,0 +1,1 @@
+"""The `mtl` commands, one file each."""

@@ -1,0 +1,69 @@
+"""Config: the settings of a training run. Each field's docstring is its `--help`."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass
+class Fit:
+    """How `fit` trains."""
+
+    steps: int = 1000
+    """optimizer steps; 0 takes `epochs`"""
+    epochs: float = 0.0
+    """passes over the longest stream, used where `steps` is 0"""
+    lr: float = 2e-3
+    """peak learning rate of AdamW"""
+    warmup: float = 0.1
+    """share of the steps over which the learning rate rises"""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """how the learning rate falls after the warm-up"""
+    weight_decay: float = 0.01
+    """decoupled weight decay, on matrices only"""
+    clip: float = 1.0
+    """largest gradient norm; 0 does not clip"""
+    accumulate: int = 1
+    """parts into which each process cuts a global batch, to save memory"""
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """auto: bf16 where the processor or GPU computes in it, else 32 bit"""
+    seed: int = 0
+    """seed of everything: initialisation, order, augmentation, dropout"""
+    keep: int = 3
+    """checkpoints kept beside the best"""
+    average: int = 1
+    """last checkpoints whose weights are averaged at the end; 1 does not average"""
+    patience: int = 0
+    """evaluations without a better dev score before stopping; 0 never stops early"""
+    log_every: int = 20
+    """steps between log lines"""
+    eval_every: int = 0
+    """steps between evaluations on the dev data; 0 evaluates only at the end"""
+    save_every: int = 200
+    """steps between checkpoints"""
+    trackers: str = ""
+    """Accelerate trackers, comma separated: tensorboard, wandb, ..."""
+    threads: int = 0
+    """torch threads per process; 0 takes the physical cores of this process"""
+    workers: int = 0
+    """data-loading processes; they do not change the order"""
+    overfit: int = 0
+    """train on the first N examples of each stream only, to see that the loss can fall"""
+    max_skipped: int = 10
+    """steps in a row whose loss or gradient is not finite before giving up"""
+    dry_run: bool = True
+    """run the largest batch once before training, so that too little memory shows at once"""
+
+    def __post_init__(self) -> None:
+        positive = ("lr", "accumulate", "keep", "average", "log_every", "save_every", "max_skipped")
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"fit.{name} is {getattr(self, name)}; it must be positive")
+        if self.steps <= 0 and self.epochs <= 0:
+            raise ValueError("fit.steps and fit.epochs are both 0: nothing would be trained")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"fit.warmup is {self.warmup}; it is a share of the steps, 0 to 1")
+
+    def decisive(self) -> dict[str, Any]:
+        """Give the fields that change what is learnt: a run resumes only where they are equal."""
+        free = {"keep", "log_every", "trackers", "threads", "workers", "max_skipped", "dry_run"}
+        return {name: value for name, value in asdict(self).items() if name not in free}

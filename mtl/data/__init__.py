@@ -1,0 +1,1 @@
+"""Data: manifests, audio, text and the embedded corpus."""

@@ -1,0 +1,84 @@
+"""Augment: speed, noise and masks for training speech. Drawn from (seed, example, epoch) alone.
+
+Neither the order of the examples nor the number of workers or processes changes what one gets.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What may happen to a training utterance; the default does nothing.
+
+    SpecAugment (Park 2019): `time_masks` stretches of up to `time_frames` frames, together at most
+    `time_share` of the utterance, and `bin_masks` bands of up to `bins` mel bins are set to the mean.
+    Speed perturbation (Ko 2015) plays the samples at one of the `speeds`. White noise is added at a
+    random signal-to-noise ratio within `noise_db`. `draws` > 0 repeats the draws of the first `draws`
+    epochs, so that caches of what a frozen part computes stay exact.
+    """
+
+    time_masks: int = 0
+    time_frames: int = 30
+    time_share: float = 0.2
+    bin_masks: int = 0
+    bins: int = 20
+    speeds: tuple[float, ...] = (1.0,)
+    noise_db: tuple[float, float] | None = None
+    draws: int = 0
+    seed: int = 0
+
+    def rng(self, name: str, epoch: int, purpose: int) -> np.random.Generator:
+        """Give the generator of one example in one epoch."""
+        number = epoch % self.draws if self.draws else epoch
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode()), number, purpose])
+
+    def speed(self, name: str, epoch: int) -> float:
+        """Draw an utterance's speed."""
+        return float(self.rng(name, epoch, 0).choice(self.speeds))
+
+    def noise(self, samples: Tensor, name: str, epoch: int) -> Tensor:
+        """Add white noise to samples (N,)."""
+        if self.noise_db is None:
+            return samples
+        rng = self.rng(name, epoch, 1)
+        ratio = 10 ** (rng.uniform(*self.noise_db) / 20)
+        noise = torch.from_numpy(rng.standard_normal(len(samples)).astype(np.float32))
+        return samples + noise * (samples.square().mean().sqrt() / ratio)
+
+    def mask(self, frames: Tensor, name: str, epoch: int) -> Tensor:
+        """Mask frames (T, D) that are normalised to mean 0 in each bin; gives a copy."""
+        if not self.time_masks and not self.bin_masks:
+            return frames
+        rng, frames = self.rng(name, epoch, 2), frames.clone()
+        length, width = frames.shape
+        longest = min(self.time_frames, int(length * self.time_share / max(self.time_masks, 1)))
+        for _ in range(self.time_masks):
+            start, stop = _span(rng, length, longest)
+            frames[start:stop] = 0
+        for _ in range(self.bin_masks):
+            start, stop = _span(rng, width, min(self.bins, width))
+            frames[:, start:stop] = 0
+        return frames
+
+
+def _span(rng: np.random.Generator, length: int, longest: int) -> tuple[int, int]:
+    """Draw a stretch of 0 to `longest` places."""
+    size = int(rng.integers(0, longest + 1))
+    start = int(rng.integers(0, length - size + 1))
+    return start, start + size
+
+
+def change_speed(samples: Tensor, speed: float, hz: int) -> Tensor:
+    """Play samples (N,) at `speed` by resampling: pitch and tempo change, about N / speed remain."""
+    if speed == 1.0:
+        return samples
+    from torchaudio.functional import resample
+
+    step = round(speed * 20)  # twentieths keep the resampling kernel small
+    changed: Tensor = resample(samples, step * hz // 20, hz)
+    return changed

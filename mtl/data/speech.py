@@ -1,0 +1,214 @@
+"""Speech: utterances as training examples, and the count of those that cannot be used."""
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtl.batch import Example
+from mtl.data.audio import read_audio, read_frames
+from mtl.data.augment import Augment, change_speed
+from mtl.data.cache import Cache, content_key
+from mtl.data.manifest import Utterance
+from mtl.encoder import Encoder
+from mtl.head import Head
+from mtl.model import Model
+from mtl.registry import describe
+
+
+class Speech:
+    """Utterances for one stream of a model.
+
+    The raw labels of an utterance are `text`, the same text under its language's code, `language`,
+    `speaker`, `phonemes`, `<language>-phonemes` and `label`, as far as the manifest has them; a task
+    learns from the one that carries its name (or its `label`). `groups` numbers the values of columns
+    for `Batch.groups`, such as {"speaker": {"anna": 0}}.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        model: Model,
+        stream: str = "speech",
+        *,
+        augment: Augment | None = None,
+        cache: Cache | None = None,
+        groups: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
+        self.utterances = list(utterances)
+        self.seconds: NDArray[np.float64] = np.array([u.seconds for u in self.utterances])
+        self.ids = [u.id for u in self.utterances]
+        # A copy stays on the processor, where data workers compute, wherever the model goes.
+        self._stem: Encoder = copy.deepcopy(model.stem(stream)).cpu().requires_grad_(False)
+        self._settings = str(describe(self._stem))
+        self._tasks = {t.label or t.name: _Target(t.name, model) for t in model.tasks_of(stream)}
+        self._augment, self._cache, self._groups = augment, cache, dict(groups or {})
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def column(self, name: str) -> list[str]:
+        """Give a property of every utterance: lang, speaker, text, ..."""
+        return [str(getattr(utterance, name)) for utterance in self.utterances]
+
+    def labels(self, index: int) -> dict[str, Any]:
+        """Give an utterance's raw labels."""
+        return raw_labels(self.utterances[index])
+
+    def example(self, index: int, draw: int | None = None, targets: bool = True) -> Example:
+        """Load frames and labels; ValueError names the manifest line of what cannot be used."""
+        utterance = self.utterances[index]
+        try:
+            frames = self._frames(utterance, draw)
+            labels = self._targets(utterance, len(frames)) if targets else {}
+        except ValueError as error:
+            raise ValueError(f"{utterance.where} ({utterance.id}): {error}") from error
+        groups = {
+            column: numbers[str(getattr(utterance, column))]
+            for column, numbers in self._groups.items()
+        }
+        return Example(frames, labels, utterance.weight, groups, utterance.id)
+
+    def _targets(self, utterance: Utterance, frames: int) -> dict[str, Tensor]:
+        raw = raw_labels(utterance)
+        return {n: target(raw[n], frames) for n, target in self._tasks.items() if n in raw}
+
+    def _frames(self, utterance: Utterance, draw: int | None) -> Tensor:
+        """Give the stem's prepared input (T, D), augmented where `draw` is a number."""
+        augment = self._augment if draw is not None else None
+        speed = augment.speed(utterance.id, draw or 0) if augment else 1.0
+        noisy = augment is not None and augment.noise_db is not None
+        frames = self._prepared(utterance, speed, augment if noisy else None, draw or 0)
+        return augment.mask(frames, utterance.id, draw or 0) if augment else frames
+
+    def _prepared(
+        self, utterance: Utterance, speed: float, noise: Augment | None, draw: int
+    ) -> Tensor:
+        def compute() -> Tensor:
+            samples = self._raw(utterance)
+            if utterance.audio is not None:
+                samples = change_speed(samples, speed, self._stem.hz)
+                samples = noise.noise(samples, utterance.id, draw) if noise else samples
+            return self._stem.prepare(samples)
+
+        if self._cache is None or noise is not None:
+            return compute()
+        place = (utterance.offset, utterance.seconds, speed)
+        if self._cache.folder is None or utterance.audio is None:
+            return self._cache.get(f"{utterance.manifest} {utterance.id} {place}", compute)
+        return self._cache.get(content_key(utterance.audio, place, self._settings), compute)
+
+    def _raw(self, utterance: Utterance) -> Tensor:
+        """Read samples (N,) or precomputed frames (T, D)."""
+        if utterance.audio is None:
+            if utterance.features is None:
+                raise ValueError("neither audio nor features; give audio_filepath")
+            return torch.from_numpy(read_frames(utterance.features, utterance.key))
+        seconds = utterance.seconds if utterance.offset else None
+        return torch.from_numpy(
+            read_audio(utterance.audio, self._stem.hz, utterance.offset, seconds)
+        )
+
+
+class _Target:
+    """How one task encodes a raw label, and whether the frames can carry it."""
+
+    def __init__(self, task: str, model: Model) -> None:
+        self._task, self._model = task, model
+
+    def __call__(self, label: Any, frames: int) -> Tensor:
+        encoded = self._model.head(self._task).encode(label)
+        if problem := too_short(self._model, self._task, encoded, frames):
+            raise ValueError(problem)
+        return encoded
+
+
+def raw_labels(utterance: Utterance) -> dict[str, Any]:
+    """Give all labels that an utterance carries, by name."""
+    lang = utterance.lang
+    labels: dict[str, Any] = {"language": lang, "speaker": utterance.speaker}
+    if utterance.text:
+        labels |= {"text": utterance.text, lang: utterance.text}
+    if utterance.phonemes:
+        labels |= {"phonemes": utterance.phonemes, f"{lang}-phonemes": utterance.phonemes}
+    if utterance.label is not None:
+        labels["label"] = utterance.label
+    return labels
+
+
+def too_short(model: Model, task: str, label: Tensor, frames: int) -> str:
+    """Say why `frames` prepared frames cannot carry a sequence label; empty where they can."""
+    needs = getattr(model.head(task), "needs", None)
+    if needs is None:
+        return ""
+    has = int(model.frames(task, torch.tensor(frames)))
+    if needs(label) <= has:
+        return ""
+    return f"{needs(label)} symbols (with repeats) but {has} frames: too short for CTC"
+
+
+class Skip(NamedTuple):
+    """An utterance left out of training, and why; `kind` is the reason in a word or two."""
+
+    id: str
+    where: str
+    lang: str
+    kind: str
+    reason: str
+
+
+def screen(
+    utterances: Iterable[Utterance], model: Model, stream: str = "speech"
+) -> tuple[list[Utterance], list[Skip]]:
+    """Part the utterances that a model can learn from, by text and duration, from those it cannot.
+
+    Nothing is read from the disk: a broken file is found, counted and named when it is first loaded.
+    """
+    tasks = {task.label or task.name: task.name for task in model.tasks_of(stream)}
+    kept, skipped = [], []
+    for utterance in utterances:
+        kind, reason = _unusable(utterance, model, stream, tasks)
+        if kind:
+            place = f"{utterance.where}: {reason}"
+            skipped.append(Skip(utterance.id, utterance.where, utterance.lang, kind, place))
+        else:
+            kept.append(utterance)
+    return kept, skipped
+
+
+def _unusable(
+    utterance: Utterance, model: Model, stream: str, tasks: Mapping[str, str]
+) -> tuple[str, str]:
+    """Give (kind, reason), both empty where the utterance is fine."""
+    raw = raw_labels(utterance)
+    if not utterance.text.strip():
+        return "no text", "empty text; write what is said, or drop the line"
+    if "text" not in tasks and utterance.lang not in tasks:
+        known = ", ".join(name for name in tasks if name not in ("language", "speaker"))
+        return "language", f"language {utterance.lang!r} has no task; this model has: {known}"
+    frames = round(utterance.seconds * model.stem(stream).frames_per_second)
+    for name, task in tasks.items():
+        if name not in raw:
+            continue
+        head: Head = model.head(task)
+        try:
+            label = head.encode(raw[name])
+        except ValueError as error:
+            return "symbols", str(error)
+        if problem := too_short(model, task, label, frames):
+            return "too short", problem
+    return "", ""
+
+
+def describe_skips(skips: Sequence[Skip], total: int) -> list[str]:
+    """Sum skips up for a person: a line per language and kind, with the first one named."""
+    lines = []
+    for (lang, kind), count in sorted(Counter((skip.lang, skip.kind) for skip in skips).items()):
+        first = next(skip for skip in skips if (skip.lang, skip.kind) == (lang, kind))
+        lines.append(f"{lang}: left out {count} of {total} utterances ({kind}), {first.reason}")
+    return lines

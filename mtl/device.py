@@ -1,0 +1,56 @@
+"""Device: precision and threads that suit this machine, and the Accelerator that uses them."""
+
+import os
+from typing import Any
+
+import torch
+
+from mtl.config import Fit
+
+
+def make_accelerator(config: Fit) -> Any:
+    """Give an Accelerator for `config`: DDP that tolerates unused heads, precision, trackers."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    # A second run in the same process may choose another precision; the state is a singleton.
+    AcceleratorState._reset_state(reset_partial_state=False)
+    return Accelerator(
+        mixed_precision=choose_precision(config.precision),
+        log_with=[name.strip() for name in config.trackers.split(",") if name.strip()] or None,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+
+
+def choose_precision(wanted: str) -> str:
+    """Resolve "auto": bf16 where this machine computes in it natively, else "no"."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    return "bf16" if _cpu_has_bf16() else "no"
+
+
+def _cpu_has_bf16() -> bool:
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def set_threads(wanted: int, processes_here: int = 1) -> int:
+    """Set torch's threads, by default to this process' share of the physical cores; give the number.
+
+    `accelerate launch` sets OMP_NUM_THREADS=1 on a single CPU process, which would idle the others.
+    """
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = min(psutil.cpu_count(logical=False) or 1, allowed or 1)
+    threads = wanted or max(cores // processes_here, 1)
+    torch.set_num_threads(threads)
+    return threads
+
+
+def processes_here() -> int:
+    """Count the training processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -1,0 +1,73 @@
+"""Encoder: the shared form of stems and trunks, an ordered list of named blocks."""
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from mtl.batch import Batch, Features, Flow
+
+
+class Encoder(nn.Module):
+    """A stem or trunk: raw input or frames in, a padded sequence (B, T, dim) with lengths out.
+
+    A subclass sets `dim`, fills `blocks` (ordered, input side first) and writes `enter`, `leave` or both.
+    Every constructor argument is kept as an attribute of the same name: that is its saved configuration.
+    `after[block]` holds what edits put behind a block, such as LHUC. For speech, `hz` is the sample rate
+    of raw input and `frames_per_second` the rate of prepared input.
+    """
+
+    hz: int = 16000
+    frames_per_second: float = 100.0
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.blocks = nn.ModuleDict()
+        self.after = nn.ModuleDict()
+
+    def prepare(self, raw: Tensor) -> Tensor:
+        """Turn one raw example into what `enter` takes; runs in the data worker and may be cached."""
+        return raw
+
+    def frames(self, lengths: Tensor) -> Tensor:
+        """Count the output frames of prepared inputs: integer tensor to integer tensor."""
+        return lengths
+
+    def enter(self, batch: Batch) -> Flow:
+        """Everything before the first block."""
+        return Flow(batch.inputs, batch.lengths, batch.groups)
+
+    def leave(self, flow: Flow) -> Features:
+        """Everything after the last block."""
+        return Features(flow.x, flow.lengths)
+
+    def forward(
+        self, batch: Batch, taps: Iterable[str] = (), start: tuple[str, Flow] | None = None
+    ) -> Features:
+        """Run the blocks; `taps` names inner blocks to hand out, `start` is (block, what it gets)."""
+        wanted = self._known(taps)
+        names = list(self.blocks)
+        flow = self.enter(batch) if start is None else start[1]
+        kept = {}
+        for name in names[0 if start is None else names.index(start[0]) :]:
+            flow = self.blocks[name](flow)
+            for edit in self.after[name].children() if name in self.after else ():
+                flow = edit(flow)
+            if name in wanted:
+                kept[name] = Features(flow.x, flow.lengths)
+        return self.leave(flow)._replace(taps=kept)
+
+    def put_after(self, block: str, name: str, module: nn.Module) -> None:
+        """Let `module`, from Flow to Flow, run behind a block; the names of the weights stay."""
+        if block not in self.after:
+            self.after[block] = nn.ModuleDict()
+        inserted = self.after[block]
+        if not isinstance(inserted, nn.ModuleDict) or name in inserted:
+            raise ValueError(f"block {block!r} already has {name!r} behind it")
+        inserted[name] = module
+
+    def _known(self, taps: Iterable[str]) -> set[str]:
+        wanted = set(taps)
+        if unknown := wanted - set(self.blocks):
+            raise ValueError(f"no block {sorted(unknown)}; this encoder has: {list(self.blocks)}")
+        return wanted

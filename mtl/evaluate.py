@@ -1,0 +1,132 @@
+"""Evaluate: compare a model's predictions with the labels, with intervals and the worst examples."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mtl.head import Prediction
+from mtl.metrics import METRICS, Interval, bootstrap, error_rate
+from mtl.model import Model
+from mtl.predict import predict
+from mtl.stream import Data
+
+
+class Row(NamedTuple):
+    """One example under one task: `counts` gives each metric's (numerator, denominator)."""
+
+    task: str
+    id: str
+    group: str
+    reference: Any
+    prediction: Any
+    confidence: float
+    counts: dict[str, tuple[float, float]]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The rows of an evaluation, and the figures they add up to."""
+
+    rows: list[Row]
+
+    def of(self, task: str) -> list[Row]:
+        """Give one task's rows."""
+        return [row for row in self.rows if row.task == task]
+
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """Give {task: {metric: value, metric_interval: [low, high], "n": examples}}."""
+        names = dict.fromkeys(row.task for row in self.rows)
+        return {name: self._figures(name) for name in names}
+
+    def _figures(self, task: str) -> dict[str, Any]:
+        rows = self.of(task)
+        figures: dict[str, Any] = {}
+        for metric in rows[0].counts:
+            figures[metric] = error_rate(*self.counts(task, metric))
+            figures[f"{metric}_interval"] = list(self.interval(task, metric))
+        skipped = sum(bool(row.problem) for row in rows)
+        return figures | {"n": len(rows)} | ({"skipped": skipped} if skipped else {})
+
+    def counts(self, task: str, metric: str) -> tuple[list[float], list[float]]:
+        """Give a metric's numerators and denominators, one per example."""
+        pairs = [row.counts[metric] for row in self.of(task)]
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+    def interval(self, task: str, metric: str) -> Interval:
+        """Give a metric's 95 % bootstrap interval, resampling whole groups (speakers)."""
+        groups = [row.group for row in self.of(task)]
+        return bootstrap(*self.counts(task, metric), groups=groups if any(groups) else None)
+
+    def worst(self, task: str, count: int = 5) -> list[Row]:
+        """Give the examples with most errors by the first metric."""
+        rows = self.of(task)
+        metric = next(iter(rows[0].counts))
+        best_first = METRICS[metric].direction == "max"
+        rows = sorted(rows, key=lambda row: row.counts[metric][0], reverse=not best_first)
+        return rows[:count]
+
+    def score(self) -> float:
+        """Give one number to select models by, lower is better: the mean error over the tasks."""
+        errors: list[float] = []
+        for task, figures in self.tasks().items():
+            metric = next(iter(self.of(task)[0].counts))
+            worse = METRICS[metric].direction == "min"
+            errors.append(figures[metric] if worse else 1 - figures[metric])
+        return sum(errors) / len(errors)
+
+
+def evaluate(
+    model: Model, data: Mapping[str, Data], *, batch: float = 60.0, accelerator: Any = None
+) -> Evaluation:
+    """Evaluate every task on the labels that the data sets, by stream, hold for it.
+
+    An example that cannot be used (unreadable, too short) counts as an error and keeps its row. With an
+    accelerator the batches are shared between processes, and all of them get the whole result.
+    """
+    share = (
+        (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
+    )
+    autocast = nullcontext if accelerator is None else accelerator.autocast
+    rows = []
+    for stream, items in data.items():
+        rows += _stream_rows(model, stream, items, batch, share, autocast)
+    if share[1] > 1:
+        from accelerate.utils import gather_object
+
+        rows = sorted(gather_object(rows), key=lambda row: row[0])
+    return Evaluation([row for _, row in sorted(rows, key=lambda row: row[0])])
+
+
+def _stream_rows(
+    model: Model, stream: str, data: Data, batch: float, share: tuple[int, int], autocast: Any
+) -> list[tuple[tuple[str, int], Row]]:
+    tasks = model.tasks_of(stream)
+
+    def select(index: int) -> list[str]:
+        known = data.labels(index)
+        return [task.name for task in tasks if (task.label or task.name) in known]
+
+    answers = predict(
+        model, data, stream, tasks=select, batch=batch, share=share, autocast=autocast
+    )
+    speakers = data.column("speaker")
+    rows = []
+    for answer in answers:
+        for name in select(answer.example):
+            label = data.labels(answer.example)[model.tasks[name].label or name]
+            prediction = answer.predictions.get(name, Prediction("", 0.0))
+            row = _row(model, name, label, prediction)
+            row = row._replace(id=answer.id, group=speakers[answer.example], problem=answer.problem)
+            rows.append(((name, answer.example), row))
+    return rows
+
+
+def _row(model: Model, task: str, label: Any, prediction: Prediction) -> Row:
+    head = model.head(task)
+    reference = head.reference(label)
+    chosen = model.tasks[task].metric
+    metrics = head.metrics if chosen is None else (chosen,)
+    counts = {name: METRICS[name].per_example(reference, prediction.value) for name in metrics}
+    return Row(task, "", "", reference, prediction.value, prediction.confidence, counts)

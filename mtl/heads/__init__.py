@@ -1,0 +1,1 @@
+"""Heads: trunk features into losses, scores and predictions, one file each."""

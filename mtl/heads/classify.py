@@ -1,0 +1,65 @@
+"""classify: one class per example, from the mean or an attentive mean of its frames."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtl.batch import Features, Labels
+from mtl.head import Head, Prediction, Scores
+from mtl.ops import masked_mean, valid
+
+POOLS = ("mean", "attention")
+
+
+class Classify(Head):
+    """Class logits (B, C) of pooled frames.
+
+    `pool` averages the valid frames alike ("mean") or by learnt weights ("attention"). Raises ValueError
+    for a pool that does not exist, or classes that repeat.
+    """
+
+    metrics = ("accuracy",)
+
+    def __init__(self, classes: list[str], pool: str = "mean", dropout: float = 0.0) -> None:
+        super().__init__()
+        if pool not in POOLS:
+            raise ValueError(f"pool {pool!r} is not known; choose one of {', '.join(POOLS)}")
+        if len(set(classes)) != len(classes):
+            raise ValueError(f"classes repeat: {sorted({c for c in classes if classes.count(c) > 1})}")
+        self.classes, self.pool, self.dropout = list(classes), pool, dropout
+
+    def build(self, dim: int) -> None:
+        """Make the output layer, and the scorer of frames if they are weighed."""
+        self.output = nn.Linear(dim, len(self.classes))
+        if self.pool == "attention":
+            self.weigh = nn.Linear(dim, 1)
+
+    def encode(self, label: Any) -> Tensor:
+        """Give the index () of a class name; raises ValueError for an unknown one."""
+        if label not in self.classes:
+            raise ValueError(f"class {label!r} is not known; this head has: {', '.join(self.classes)}")
+        return torch.tensor(self.classes.index(label))
+
+    def scores(self, f: Features) -> Scores:
+        """Pool the valid frames and give logits (B, C) in float32."""
+        pooled = F.dropout(self._pooled(f), self.dropout, self.training)
+        return Scores(self.output(pooled).float())
+
+    def _pooled(self, f: Features) -> Tensor:
+        if self.pool == "mean":
+            return masked_mean(f.x, f.lengths)
+        padding = ~valid(f.lengths.clamp(min=1), f.x.shape[1])
+        weights = self.weigh(f.x)[..., 0].float().masked_fill(padding, -torch.inf).softmax(1)
+        return (f.x * weights[..., None]).sum(1)
+
+    def loss(self, scores: Scores, labels: Labels) -> Tensor:
+        """Give the cross entropy (B,) in nats."""
+        return F.cross_entropy(scores.x, labels.values, reduction="none")
+
+    def predict(self, scores: Scores) -> list[Prediction]:
+        """Give the likeliest class's name and its probability."""
+        best = scores.x.softmax(-1).max(-1)
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [Prediction(self.classes[index], confidence) for index, confidence in pairs]

@@ -1,0 +1,66 @@
+"""Method: what a paper adds to a training step: loss terms, other inputs, further phases."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from mtl.batch import Batch, Features
+from mtl.head import Scores
+from mtl.model import Model
+
+
+class Phase(NamedTuple):
+    """One backward and optimizer step within a training step.
+
+    Gradients that fall outside `parameters` are dropped; `tasks` adds the tasks' losses; the phase runs
+    in every `every`-th step. The phase `train` always exists: all tasks, all parameters that no other
+    phase claims.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    tasks: bool = False
+    every: int = 1
+
+
+class View(NamedTuple):
+    """What a method sees of one step, within one phase.
+
+    `features` by stream, with the blocks of `Method.taps`; `scores` and `losses` (B of the labelled
+    rows,) by task; `progress` runs from 0 to 1 over training. The global random generator is seeded
+    from (seed, step, process) before each step, so a method draws from it as it likes.
+    """
+
+    phase: str
+    batches: dict[str, Batch]
+    features: dict[str, Features]
+    scores: dict[str, Scores]
+    losses: dict[str, Tensor]
+    model: Model
+    progress: float
+
+
+class Method(nn.Module):
+    """A training method. By default it changes nothing.
+
+    Its own networks live in the checkpoint, never in the saved model. It must not keep the model as an
+    attribute: the model comes with every call.
+    """
+
+    taps: tuple[str, ...] = ()
+
+    def build(self, model: Model) -> None:
+        """Make the method's own networks; called once before training."""
+
+    def inputs(self, batches: dict[str, Batch]) -> dict[str, Batch]:
+        """Give the batches that the model sees; may add streams (translated images, say)."""
+        return batches
+
+    def terms(self, view: View) -> dict[str, Tensor]:
+        """Give loss terms, scalars by name; they are summed and averaged over processes."""
+        return {}
+
+    def phases(self) -> list[Phase]:
+        """Give further phases, for networks that minimise something else."""
+        return []

@@ -1,0 +1,1 @@
+"""Methods: what a paper adds to a training step, one file each."""

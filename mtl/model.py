@@ -1,0 +1,252 @@
+"""Model: stems, one shared trunk of named blocks, and a head per task."""
+
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, cast
+
+from torch import Tensor, nn
+
+from mtl.atomic import atomic_folder
+from mtl.batch import Batch, Features
+from mtl.encoder import Encoder
+from mtl.head import Head, Scores, Task
+from mtl.registry import construct, describe, edit_function
+
+P = ParamSpec("P")
+FORMAT = 1  # of config.json; raised when an older reader would misread it
+
+
+class Model(nn.Module):
+    """Stems, a trunk and heads.
+
+    `stems` maps a modality to its stem. `streams` maps further stream names to a modality, so that two
+    streams (a source and a target domain) share a stem; a modality is always a stream itself.
+    Raises ValueError for unknown streams, blocks, heads and for names that are taken.
+    """
+
+    def __init__(
+        self,
+        stems: Mapping[str, Encoder],
+        trunk: Encoder,
+        tasks: Sequence[Task] = (),
+        streams: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.stems = nn.ModuleDict(dict(stems))
+        self.trunk = trunk
+        self.heads = nn.ModuleDict()
+        self.streams = {name: name for name in stems} | dict(streams or {})
+        self.tasks: dict[str, Task] = {}
+        self.edits: list[dict[str, Any]] = []
+        for task in tasks:
+            self.add(task)
+
+    def add(self, task: Task) -> None:
+        """Add a task; the others' outputs stay bit-identical."""
+        self._check(task)
+        if isinstance(task.head, Head):
+            dim = self.trunk.dim
+            if task.at is not None:
+                dim = getattr(self.trunk.blocks[task.at], "dim", dim)
+            task.head.build(dim)
+            self.heads[task.name] = task.head.to(next(self.trunk.parameters()).device)
+        self.tasks[task.name] = task
+
+    def _check(self, task: Task) -> None:
+        if task.name in self.tasks:
+            raise ValueError(f"task {task.name!r} exists already; choose another name")
+        if not task.name or "." in task.name:
+            raise ValueError(f"task {task.name!r}: a name must not be empty or hold a dot")
+        if task.stream not in self.streams:
+            known = ", ".join(self.streams)
+            raise ValueError(
+                f"task {task.name!r} reads stream {task.stream!r}; this model has: {known}"
+            )
+        if task.at is not None and task.at not in self.trunk.blocks:
+            known = ", ".join(self.trunk.blocks)
+            raise ValueError(f"task {task.name!r} reads block {task.at!r}; this trunk has: {known}")
+        if isinstance(task.head, str) and task.head not in self.heads:
+            known = ", ".join(self.heads)
+            raise ValueError(
+                f"task {task.name!r} shares head {task.head!r}; this model has: {known}"
+            )
+
+    def head(self, task: str) -> Head:
+        """Give a task's head."""
+        if task not in self.tasks:
+            raise ValueError(f"no task {task!r}; this model has: {', '.join(self.tasks)}")
+        shared = self.tasks[task].head
+        return cast(Head, self.heads[shared if isinstance(shared, str) else task])
+
+    def stem(self, stream: str) -> Encoder:
+        """Give a stream's stem."""
+        if stream not in self.streams:
+            raise ValueError(f"no stream {stream!r}; this model has: {', '.join(self.streams)}")
+        return cast(Encoder, self.stems[self.streams[stream]])
+
+    def tasks_of(self, stream: str) -> list[Task]:
+        """List the tasks that read a stream."""
+        return [task for task in self.tasks.values() if task.stream == stream]
+
+    def forward(self, stream: str, batch: Batch, taps: Iterable[str] = ()) -> Features:
+        """Run a stream's batch through its stem and the trunk."""
+        stemmed = self.stem(stream)(batch)
+        features: Features = self.trunk(
+            batch._replace(inputs=stemmed.x, lengths=stemmed.lengths), taps
+        )
+        return features
+
+    def scores(self, task: str, features: Features) -> Scores:
+        """Run a task's head on the features of its stream."""
+        return self.head(task).scores(features.at(self.tasks[task].at))
+
+    def frames(self, task: str, lengths: Tensor) -> Tensor:
+        """Count the score frames a task gets from prepared inputs of these lengths."""
+        stem = self.stem(self.tasks[task].stream)
+        return self.head(task).frames(self.trunk.frames(stem.frames(lengths)))
+
+    def config(self) -> dict[str, Any]:
+        """Describe the model so that `from_pretrained` can build it; lists keep their order in JSON."""
+        tasks = [
+            task._asdict()
+            | {"head": task.head if isinstance(task.head, str) else describe(task.head)}
+            for task in self.tasks.values()
+        ]
+        return {
+            "library": "mtl",
+            "format": FORMAT,
+            "stems": [[name, describe(stem)] for name, stem in self.stems.items()],
+            "trunk": describe(self.trunk),
+            "streams": [[name, modality] for name, modality in self.streams.items()],
+            "tasks": tasks,
+            "edits": self.edits,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Model":
+        """Build an untrained model from its description, replaying the edits."""
+        if config.get("library") != "mtl":
+            raise ValueError("not a configuration of mtl: the key 'library' is missing or foreign")
+        if config["format"] > FORMAT:
+            raise ValueError(f"format {config['format']} is newer than {FORMAT}: upgrade mtl")
+        stems = {name: construct("stems", stem) for name, stem in config["stems"]}
+        model = cls(stems, construct("trunks", config["trunk"]), streams=dict(config["streams"]))
+        for entry in config["tasks"]:
+            head = entry["head"]
+            built = head if isinstance(head, str) else construct("heads", head)
+            model.add(Task(**{**entry, "head": built}))
+        for step in config["edits"]:
+            arguments = {key: value for key, value in step.items() if key != "name"}
+            edit_function(step["name"])(model, **arguments)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write `config.json` and `model.safetensors`; the folder changes at once or not at all.
+
+        Raises `mtl.atomic.DiskFull` when the disk fills.
+        """
+        from safetensors.torch import save_file
+
+        weights = {
+            name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()
+        }
+        with atomic_folder(Path(folder)) as new:
+            (new / "config.json").write_text(
+                json.dumps(self.config(), ensure_ascii=False, indent=1)
+            )
+            save_file(weights, new / "model.safetensors", metadata={"format": "pt"})
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | os.PathLike[str], revision: str | None = None
+    ) -> "Model":
+        """Load a folder that `save_pretrained` wrote, or a hub id of such a folder.
+
+        Raises FileNotFoundError where neither exists, ValueError (with the names that differ) where the
+        weights do not fit the configuration.
+        """
+        folder = Path(source) if Path(source).is_dir() else _download(str(source), revision)
+        for name in ("config.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder} holds no {name}: not a model saved by mtl")
+        try:
+            config = json.loads((folder / "config.json").read_text())
+        except ValueError as error:
+            raise ValueError(f"{folder}/config.json is not JSON: {error}") from error
+        model = cls.from_config(config)
+        load_weights(model, folder / "model.safetensors")
+        return model.eval()
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> None:
+        """Upload the saved model; `options` go to `huggingface_hub.HfApi.upload_folder`."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(Path(folder, "model"))
+            HfApi().create_repo(repo_id, exist_ok=True)
+            HfApi().upload_folder(repo_id=repo_id, folder_path=Path(folder, "model"), **options)
+
+
+class WrongModel(ValueError):
+    """Weights that belong to another model."""
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file whose names and shapes must fit `module`.
+
+    Raises WrongModel that lists missing (-), unexpected (+) and misshaped (!) tensors, and
+    ValueError for a file that is not safetensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        loaded = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+    own = module.state_dict()
+    report = [f"- {name}" for name in own if name not in loaded]
+    report += [f"+ {name}" for name in loaded if name not in own]
+    report += [
+        f"! {name}: file {tuple(loaded[name].shape)}, model {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in loaded and loaded[name].shape != value.shape
+    ]
+    if report:
+        more = [f"... and {len(report) - 20} more"] if len(report) > 20 else []
+        raise WrongModel("\n".join([f"{path} is of another model:", *report[:20], *more]))
+    module.load_state_dict(loaded)
+
+
+def edit(function: Callable[P, None]) -> Callable[P, None]:
+    """Make a function `(model, **arguments)` of `mtl/tune` an edit: recorded, replayed on loading."""
+
+    @wraps(function)
+    def recorded(*args: P.args, **kwargs: P.kwargs) -> None:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        function(*args, **kwargs)
+        model, *_ = bound.arguments.values()
+        arguments = dict(list(bound.arguments.items())[1:])
+        cast(Model, model).edits.append({"name": function.__name__, **arguments})
+
+    return recorded
+
+
+def _download(name: str, revision: str | None) -> Path:
+    """Fetch a model from the hub, or say plainly that there is none."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["config.json", "model.safetensors"]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"{name!r} is neither a folder here nor a model that the hub gives: {error}"
+        ) from error

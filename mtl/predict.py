@@ -1,0 +1,134 @@
+"""Predict: run a model over data, batched by length; answers come back in the data's order."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mtl.batch import Batch, Example, Features, collate
+from mtl.head import Prediction
+from mtl.model import Model
+from mtl.ops import masked_mean
+from mtl.stream import Data
+
+Select = Callable[[int], Sequence[str]]
+
+
+class Answer(NamedTuple):
+    """What a model says of one example: predictions by task, or why it could not be used."""
+
+    example: int
+    id: str
+    predictions: dict[str, Prediction]
+    problem: str = ""
+
+
+def predict(
+    model: Model,
+    data: Data,
+    stream: str,
+    *,
+    tasks: Sequence[str] | Select | None = None,
+    batch: float = 60.0,
+    share: tuple[int, int] = (0, 1),
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> list[Answer]:
+    """Predict every example of `data`, which `stream` reads.
+
+    `tasks` names the tasks to answer (default: all of the stream), or gives them per index. `batch` is
+    the seconds (or examples) that run at once; `share` = (rank, world) takes that part of the batches.
+    """
+    every = [task.name for task in model.tasks_of(stream)]
+    select = tasks if callable(tasks) else lambda index: every if tasks is None else tasks
+    answers: list[Answer] = []
+    for indices, examples, failed in _loaded(data, batch, share):
+        answers += failed
+        if examples:
+            with autocast():
+                features = _features(model, stream, collate(examples))
+                answers += _answers(model, features, indices, examples, select)
+    return sorted(answers)
+
+
+def extract(
+    model: Model, data: Data, stream: str, at: str | None = None, batch: float = 60.0
+) -> NDArray[np.float32]:
+    """Give each example's features, averaged over its frames: (N, D), at the trunk's end or a block.
+
+    Raises ValueError naming the first example that cannot be used.
+    """
+    rows: dict[int, NDArray[np.float32]] = {}
+    for indices, examples, failed in _loaded(data, batch, (0, 1)):
+        if failed:
+            raise ValueError(f"{failed[0].id}: {failed[0].problem}")
+        features = _features(model, stream, collate(examples), () if at is None else (at,)).at(at)
+        means = masked_mean(features.x, features.lengths).float().cpu().numpy()
+        rows.update(zip(indices, means, strict=True))
+    return np.stack([rows[index] for index in range(len(data))])
+
+
+def _loaded(
+    data: Data, batch: float, share: tuple[int, int]
+) -> Iterator[tuple[list[int], list[Example], list[Answer]]]:
+    """Load batches of like length; examples that cannot be used come back as answers."""
+    rank, world = share
+    for chunk in chunks(data.seconds, batch)[rank::world]:
+        indices, examples, failed = [], [], []
+        for index in chunk:
+            try:
+                examples.append(data.example(index, targets=False))
+                indices.append(index)
+            except ValueError as error:
+                failed.append(Answer(index, data.ids[index], {}, str(error)))
+        if examples or failed:
+            yield indices, examples, failed
+
+
+def chunks(seconds: NDArray[np.float64], batch: float) -> list[list[int]]:
+    """Cut examples, shortest first, into batches of at most `batch` padded seconds.
+
+    >>> chunks(np.array([3.0, 1.0, 1.0]), 3.0)
+    [[1, 2], [0]]
+    """
+    cut: list[list[int]] = [[]]
+    for index in np.argsort(seconds, kind="stable").tolist():
+        if cut[-1] and (len(cut[-1]) + 1) * seconds[index] > batch:
+            cut.append([])
+        cut[-1].append(index)
+    return cut
+
+
+def _features(model: Model, stream: str, batch: Batch, taps: Sequence[str] = ()) -> Features:
+    """Run a batch in evaluation mode, without gradients, on the model's device."""
+    was_training = model.training
+    wanted = {*taps, *(task.at for task in model.tasks_of(stream) if task.at is not None)}
+    model.eval()
+    try:
+        with torch.inference_mode():
+            device = next(model.parameters()).device
+            features: Features = model(stream, batch.to(device), wanted)
+            return features
+    finally:
+        model.train(was_training)
+
+
+def _answers(
+    model: Model, features: Features, indices: list[int], examples: list[Example], select: Select
+) -> list[Answer]:
+    """Ask each task's head about the rows that want it."""
+    predictions: list[dict[str, Prediction]] = [{} for _ in indices]
+    wanted = [set(select(index)) for index in indices]
+    for name in sorted(set().union(*wanted)):
+        rows = [row for row, names in enumerate(wanted) if name in names]
+        chosen = features.at(model.tasks[name].at).select(torch.tensor(rows))
+        with torch.inference_mode():
+            scores = model.head(name).scores(chosen)
+            for row, prediction in zip(rows, model.head(name).predict(scores), strict=True):
+                predictions[row][name] = prediction
+    return [
+        Answer(index, example.id, answer)
+        for index, example, answer in zip(indices, examples, predictions, strict=True)
+    ]

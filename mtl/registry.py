@@ -1,0 +1,76 @@
+"""Finding: the file name is the name. Classes by file, configurations from attributes."""
+
+import importlib
+import inspect
+import pkgutil
+import sys
+from typing import Any
+
+from torch import nn
+
+from mtl.encoder import Encoder
+from mtl.head import Head
+
+
+def names(folder: str) -> list[str]:
+    """List what `mtl/<folder>` holds, by file name.
+
+    >>> "ctc" in names("heads")
+    True
+    """
+    package = importlib.import_module(f"mtl.{folder}")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def find(folder: str, name: str) -> type[Any]:
+    """Find the class of the file `mtl/<folder>/<name>.py`, or an imported `package.module:Class`.
+
+    A foreign class must be imported already: reading a configuration never imports code by itself.
+
+    >>> find("heads", "ctc").__name__
+    'CTC'
+    """
+    base = Head if folder == "heads" else Encoder
+    if ":" in name:
+        module_name, class_name = name.split(":", 1)
+        found = getattr(sys.modules.get(module_name), class_name, None)
+        if not (inspect.isclass(found) and issubclass(found, base)):
+            raise ValueError(f"{name!r} is not part of mtl: import {module_name} before loading")
+        return found
+    if name not in names(folder):
+        raise ValueError(f"mtl/{folder} has no {name!r}; it has: {', '.join(names(folder))}")
+    module = importlib.import_module(f"mtl.{folder}.{name}")
+    own = [
+        value
+        for value in vars(module).values()
+        if getattr(value, "__module__", "") == module.__name__
+    ]
+    return next(value for value in own if inspect.isclass(value) and issubclass(value, base))
+
+
+def edit_function(name: str) -> Any:
+    """Find the edit `name`: the function of that name in `mtl/tune/<name>.py`."""
+    if name not in names("tune"):
+        raise ValueError(f"mtl/tune has no {name!r}; it has: {', '.join(names('tune'))}")
+    return getattr(importlib.import_module(f"mtl.tune.{name}"), name)
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """Give a stem's, trunk's or head's saved configuration: its name and constructor arguments."""
+    parameters = inspect.signature(type(module).__init__).parameters
+    arguments = {name: getattr(module, name) for name in parameters if name != "self"}
+    return {"name": _name(module), **arguments}
+
+
+def construct(folder: str, description: dict[str, Any]) -> Any:
+    """Build what `describe` described."""
+    arguments = {key: value for key, value in description.items() if key != "name"}
+    return find(folder, description["name"])(**arguments)
+
+
+def _name(module: nn.Module) -> str:
+    cls = type(module)
+    parts = cls.__module__.split(".")
+    if parts[0] == "mtl" and len(parts) == 3:
+        return parts[2]
+    return f"{cls.__module__}:{cls.__qualname__}"

@@ -1,0 +1,1 @@
+"""Stems: raw input into the common space, one file each."""

@@ -1,0 +1,151 @@
+"""Step: everything one training step computes, in ONE forward call.
+
+DistributedDataParallel is right in every case only when the wrapped module takes the whole step in one
+call; so model and methods live in one module and losses are computed inside its forward.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from mtl.batch import Batch, Labels
+from mtl.head import Task
+from mtl.method import Method, Phase, View
+from mtl.model import Model
+
+TRAIN = "train"
+
+
+class Totals(NamedTuple):
+    """What a process must know of the others to reduce losses right."""
+
+    examples: dict[str, int]
+    processes: int = 1
+    parts: int = 1
+
+
+class Output(NamedTuple):
+    """`losses` to add up and run backward on; `sums` = (loss sum, count) per task to report; the ids of
+    examples whose loss is not finite.
+    """
+
+    losses: dict[str, Tensor]
+    sums: dict[str, Tensor]
+    bad: tuple[str, ...]
+
+
+class Step(nn.Module):
+    """A model and the methods that train it.
+
+    The objective of a stream is the mean over the examples of the GLOBAL batch of the sum of its tasks'
+    losses times their weights: an example counts the same whichever task labels it, whichever process
+    or accumulation part holds it. Method terms are averaged over processes and parts.
+    """
+
+    def __init__(self, model: Model, methods: Mapping[str, Method] | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.methods = nn.ModuleDict(dict(methods or {}))
+        for method in self._methods().values():
+            method.build(model)
+
+    def _methods(self) -> dict[str, Method]:
+        return cast(dict[str, Method], dict(self.methods.items()))
+
+    def phases(self) -> list[Phase]:
+        """Give all phases, `train` first."""
+        extra = [phase for method in self._methods().values() for phase in method.phases()]
+        claimed = {id(parameter) for phase in extra for parameter in phase.parameters}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in claimed]
+        phases = [Phase(TRAIN, rest, tasks=True), *extra]
+        names = [phase.name for phase in phases]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two phases share a name: {names}")
+        return phases
+
+    def forward(
+        self, batches: dict[str, Batch], phase: str, tasks: bool, totals: Totals, progress: float
+    ) -> Output:
+        """Compute the losses of one phase on this process' part of the global batch."""
+        for method in self._methods().values():
+            batches = method.inputs(batches)
+        taps = {tap for method in self._methods().values() for tap in method.taps}
+        features = {
+            stream: self.model(stream, batch, taps | self._task_taps(stream))
+            for stream, batch in batches.items()
+        }
+        view = View(phase, batches, features, {}, {}, self.model, progress)
+        losses: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
+        bad: list[str] = []
+        for stream, batch in batches.items():
+            for task in self.model.tasks_of(stream) if tasks or self.methods else ():
+                self._task(task, batch, view, losses if tasks else {}, sums, bad, totals)
+        for name, method in self._methods().items():
+            for term, value in method.terms(view).items():
+                if f"{name}/{term}" in losses:
+                    raise ValueError(f"two loss terms are named {name}/{term}")
+                losses[f"{name}/{term}"] = value / totals.parts
+                sums[f"{name}/{term}"] = torch.stack([value.detach(), torch.ones_like(value)])
+        if totals.parts > 1:
+            # Accumulation: processes exchange gradients in the last part only, where a head that just
+            # an earlier part used must not look unused.
+            touched = [
+                parameter.sum() for parameter in self.parameters() if parameter.requires_grad
+            ]
+            losses["touch"] = 0.0 * torch.stack(touched).sum()
+        return Output(losses, sums, tuple(bad))
+
+    def _task_taps(self, stream: str) -> set[str]:
+        return {task.at for task in self.model.tasks_of(stream) if task.at is not None}
+
+    def _task(
+        self,
+        task: Task,
+        batch: Batch,
+        view: View,
+        losses: dict[str, Tensor],
+        sums: dict[str, Tensor],
+        bad: list[str],
+        totals: Totals,
+    ) -> None:
+        """Add one task's scores and losses to the view and its reduced loss to `losses`."""
+        labels = batch.labels.get(task.label or task.name)
+        features = view.features[task.stream].at(task.at)
+        if labels is None:
+            return
+        rows, labels = _present(labels)
+        if rows is not None:
+            features = features.select(rows)
+        if not len(features.lengths):
+            return
+        head = self.model.head(task.name)
+        scores = view.scores[task.name] = head.scores(features)
+        each = view.losses[task.name] = head.loss(scores, labels)
+        weights = batch.weights if batch.weights is not None else torch.ones_like(batch.lengths)
+        weights = weights.to(each.dtype)
+        weights = weights if rows is None else weights[rows]
+        scale = task.weight * totals.processes / max(totals.examples.get(task.stream, 1), 1)
+        losses[task.name] = (each * weights).sum() * scale
+        counted = (weights > 0).to(each.dtype)
+        sums[task.name] = torch.stack([(each.detach() * counted).sum(), counted.sum()])
+        bad.extend(_not_finite(each, rows, batch.ids))
+
+
+def _present(labels: Labels) -> tuple[Tensor | None, Labels]:
+    """Give the labelled rows (None for all of them) and their labels."""
+    if labels.present is None or bool(labels.present.all()):
+        return None, labels
+    rows = labels.present.nonzero().flatten()
+    return rows, labels.select(rows)
+
+
+def _not_finite(each: Tensor, rows: Tensor | None, ids: tuple[str, ...]) -> list[str]:
+    """Name the examples whose loss is not finite."""
+    wrong = (~each.detach().isfinite()).nonzero().flatten()
+    if not len(wrong) or not ids:
+        return []
+    wrong = wrong if rows is None else rows[wrong]
+    return [ids[int(row)] for row in wrong]

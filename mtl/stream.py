@@ -1,0 +1,291 @@
+"""Stream: which examples make up a step. The global batch is a function of (seed, step) alone.
+
+Batches hold examples of like duration, drawn from groups (languages, say) in given proportions. Any
+process computes any step's batch directly, so an interrupted run resumes exactly, also with another
+number of processes, and workers do not change the order.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from mtl.batch import Batch, Example, collate
+
+Mix = str | float | Mapping[str, float]
+
+
+class Data(Protocol):
+    """A data set: `seconds` (N,) is the cost of each example (ones for images), `ids` names them."""
+
+    @property
+    def seconds(self) -> NDArray[np.float64]:
+        """Give each example's cost."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Give each example's name."""
+
+    def __len__(self) -> int:
+        """Count the examples."""
+
+    def column(self, name: str) -> Sequence[str]:
+        """Give a property of every example, such as its language."""
+
+    def labels(self, index: int) -> Mapping[str, Any]:
+        """Give an example's raw labels by name."""
+
+    def example(self, index: int, draw: int | None = None, targets: bool = True) -> Example:
+        """Load an example, `targets` with its encoded labels; `draw` numbers its augmentation, None
+        is plain. Raises ValueError naming the item where it cannot be used.
+        """
+
+
+class Subset:
+    """Some examples of a data set, as a data set."""
+
+    def __init__(self, data: Data, indices: Sequence[int]) -> None:
+        self.data, self.indices = data, list(indices)
+        self.seconds = data.seconds[self.indices]
+        self.ids = [data.ids[index] for index in self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def column(self, name: str) -> Sequence[str]:
+        """Give a property of every example."""
+        values = self.data.column(name)
+        return [values[index] for index in self.indices]
+
+    def labels(self, index: int) -> Mapping[str, Any]:
+        """Give an example's raw labels."""
+        return self.data.labels(self.indices[index])
+
+    def example(self, index: int, draw: int | None = None, targets: bool = True) -> Example:
+        """Load an example."""
+        return self.data.example(self.indices[index], draw, targets)
+
+
+class Draw(NamedTuple):
+    """One example of a batch, and how often it was drawn before (its epoch)."""
+
+    example: int
+    epoch: int
+
+
+class Plan(NamedTuple):
+    """An epoch: `order` (N,) example indices, `passes` (N,) their epochs, `cuts` (batches + 1,)."""
+
+    order: NDArray[np.int64]
+    passes: NDArray[np.int64]
+    cuts: NDArray[np.int64]
+
+
+@dataclass
+class Stream:
+    """A data set cut into global batches of about `batch` seconds (or examples, where all cost 1).
+
+    `mix` shares the draws between the values of the column `by`: "proportional", "uniform", a
+    temperature T (share ~ size ** (1 / T)), or explicit shares, where groups not named divide the rest
+    in proportion to their sizes. A batch exceeds `batch` by at most its longest example.
+    """
+
+    data: Data
+    batch: float
+    mix: Mix = "proportional"
+    by: str = "lang"
+    jitter: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not len(self.data):
+            raise ValueError("a stream needs at least one example; its data set is empty")
+        if self.batch <= 0:
+            raise ValueError(f"batch is {self.batch}; give seconds of audio (or images) per step")
+        groups: dict[str, list[int]] = {}
+        for index, value in enumerate(self.data.column(self.by)):
+            groups.setdefault(value, []).append(index)
+        self._groups = {name: np.array(groups[name]) for name in sorted(groups)}
+        sizes = {name: len(members) for name, members in self._groups.items()}
+        self.shares = shares(sizes, self.mix)
+        self._quotas = _quotas(self.shares, len(self.data))
+        mean = {n: float(self.data.seconds[m].mean()) for n, m in self._groups.items()}
+        total = sum(mean[name] * quota for name, quota in self._quotas.items())
+        self._batches = max(1, min(round(total / self.batch), len(self.data)))
+        self._plans: dict[tuple[int, int], Plan] = {}
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def draws(self, step: int, seed: int = 0) -> list[Draw]:
+        """Give the global batch of a step."""
+        epoch, place = divmod(step, len(self))
+        plan = self.plan(epoch, seed)
+        part = slice(plan.cuts[place], plan.cuts[place + 1])
+        return list(map(Draw, plan.order[part].tolist(), plan.passes[part].tolist()))
+
+    def plan(self, epoch: int, seed: int = 0) -> Plan:
+        """Lay out one epoch; the last one is remembered."""
+        if (epoch, seed) not in self._plans:
+            self._plans = {(epoch, seed): self._make(epoch, seed)}
+        return self._plans[epoch, seed]
+
+    def _make(self, epoch: int, seed: int) -> Plan:
+        drawn = [self._draw(n, epoch, seed) for n, quota in self._quotas.items() if quota]
+        index = np.concatenate([part[0] for part in drawn])
+        passes = np.concatenate([part[1] for part in drawn])
+        seconds = self.data.seconds[index]
+        rng = np.random.default_rng([seed, epoch, 1])
+        order = np.argsort(seconds * (1 + self.jitter * rng.uniform(-1, 1, len(index))))
+        ends = np.cumsum(seconds[order])
+        marks = ends[-1] * np.arange(1, len(self)) / len(self)
+        cuts = np.concatenate([[0], np.searchsorted(ends, marks), [len(index)]])
+        steps = np.arange(len(cuts))  # every batch keeps at least one example
+        cuts = np.minimum(np.maximum.accumulate(cuts - steps) + steps, len(index) - steps[::-1])
+        shuffled = rng.permutation(len(self))
+        parts = [order[cuts[place] : cuts[place + 1]] for place in shuffled]
+        final = np.concatenate(parts)
+        lengths = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+        return Plan(index[final], passes[final], lengths)
+
+    def _draw(self, name: str, epoch: int, seed: int) -> tuple[Any, Any]:
+        """Take a group's share of an epoch from its endless sequence of permutations."""
+        members, quota = self._groups[name], self._quotas[name]
+        start, stop = epoch * quota, (epoch + 1) * quota
+        first, last = start // len(members), (stop - 1) // len(members)
+        place = list(self._groups).index(name)
+        rounds = [
+            np.random.default_rng([seed, place, number, 2]).permutation(len(members))
+            for number in range(first, last + 1)
+        ]
+        window = slice(start - first * len(members), stop - first * len(members))
+        chosen = np.concatenate(rounds)[window]
+        return members[chosen], np.arange(start, stop) // len(members)
+
+    def first(self, count: int) -> "Stream":
+        """Give a stream of the first `count` examples, in proportion."""
+        few = Subset(self.data, range(min(count, len(self.data))))
+        return replace(self, data=few, mix="proportional")
+
+    def largest(self, seed: int = 0) -> list[Draw]:
+        """Give the batch of the first epoch that takes most memory, padding included."""
+        plan = self.plan(0, seed)
+        return self.draws(int(np.argmax(self._padded(plan))), seed)
+
+    def padding_efficiency(self, epoch: int = 0, seed: int = 0) -> float:
+        """Give the share of an epoch's computation that falls on real data, 0 to 1."""
+        plan = self.plan(epoch, seed)
+        return float(self.data.seconds[plan.order].sum() / self._padded(plan).sum())
+
+    def _padded(self, plan: Plan) -> NDArray[np.float64]:
+        counts = np.diff(plan.cuts)
+        longest = np.maximum.reduceat(self.data.seconds[plan.order], plan.cuts[:-1])
+        padded: NDArray[np.float64] = longest * counts
+        return padded
+
+
+def shares(sizes: Mapping[str, int], mix: Mix) -> dict[str, float]:
+    """Give each group's share of the draws; they add up to 1.
+
+    >>> shares({"en": 90, "nl": 10}, 2.0)["nl"]
+    0.25
+    >>> shares({"de": 45, "en": 45, "nl": 10}, {"nl": 0.5})
+    {'de': 0.25, 'en': 0.25, 'nl': 0.5}
+    """
+    if isinstance(mix, Mapping):
+        return _explicit(sizes, mix)
+    powers = {"proportional": 1.0, "uniform": 0.0}
+    if isinstance(mix, str) and mix not in powers:
+        raise ValueError(f"mix {mix!r}: give proportional, uniform, a temperature or shares")
+    if not isinstance(mix, str) and mix <= 0:
+        raise ValueError(f"a mixing temperature of {mix} is not positive")
+    power = powers[mix] if isinstance(mix, str) else 1 / mix
+    weights = {name: size**power for name, size in sizes.items()}
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def _explicit(sizes: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, float]:
+    if unknown := set(mix) - set(sizes):
+        raise ValueError(f"mix names {sorted(unknown)}; the data has: {', '.join(sizes)}")
+    rest = {name: size for name, size in sizes.items() if name not in mix}
+    left = 1 - sum(mix.values())
+    if min(mix.values()) < 0 or left < -1e-9 or (not rest and abs(left) > 1e-9):
+        raise ValueError(f"mix {dict(mix)}: shares must be positive and add up to at most 1")
+    total = sum(rest.values())
+    return {name: mix[name] if name in mix else left * sizes[name] / total for name in sizes}
+
+
+def _quotas(share: Mapping[str, float], count: int) -> dict[str, int]:
+    """Round shares of `count` draws to whole numbers, at least 1 where the share is not 0."""
+    return {name: max(1, round(part * count)) if part > 0 else 0 for name, part in share.items()}
+
+
+class Part(NamedTuple):
+    """One process' part of a step: batches by stream, global example counts, skipped (id, reason)."""
+
+    batches: dict[str, Batch]
+    examples: dict[str, int]
+    skipped: list[tuple[str, str]]
+
+
+class Parts(Dataset[Part]):
+    """The parts of all steps, addressed by (step, part)."""
+
+    def __init__(
+        self,
+        streams: Mapping[str, Stream],
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+        augment: bool = True,
+    ) -> None:
+        self.streams = dict(streams)
+        self.seed, self.rank, self.world, self.accumulate = seed, rank, world, accumulate
+        self.augment = augment
+
+    def __getitem__(self, key: tuple[int, int]) -> Part:
+        step, part = key
+        draws = {name: stream.draws(step, self.seed) for name, stream in self.streams.items()}
+        return self.load(draws, part)
+
+    def load(self, draws: Mapping[str, list[Draw]], part: int = 0) -> Part:
+        """Load this process' share of the given global batches."""
+        batches, skipped = {}, []
+        for name, units in draws.items():
+            mine = units[self.rank :: self.world][part :: self.accumulate]
+            batch, failed = self._load(self.streams[name].data, mine or units[:1], empty=not mine)
+            batches[name] = batch
+            skipped += failed
+        return Part(batches, {name: len(units) for name, units in draws.items()}, skipped)
+
+    def _load(
+        self, data: Data, draws: list[Draw], empty: bool
+    ) -> tuple[Batch, list[tuple[str, str]]]:
+        """Load and pad; a process with nothing to do computes one example at weight 0 with the rest."""
+        examples, failed = [], []
+        for draw in draws:
+            try:
+                example = data.example(draw.example, draw.epoch if self.augment else None)
+                examples.append(example._replace(weight=0.0) if empty else example)
+            except ValueError as error:
+                failed.append((data.ids[draw.example], str(error)))
+        if not examples:
+            raise ValueError(f"no example of a batch can be used; the first: {failed[0][1]}")
+        return collate(examples), failed
+
+
+def load_parts(parts: Parts, start: int, stop: int, workers: int = 0) -> Iterator[Part]:
+    """Iterate over the parts of the steps from `start` to `stop`, loaded ahead by worker processes."""
+    keys = [(step, part) for step in range(start, stop) for part in range(parts.accumulate)]
+    loader: DataLoader[Part] = DataLoader(
+        parts,
+        sampler=keys,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=False,
+        prefetch_factor=4 if workers else None,
+    )
+    return iter(loader)

@@ -1,0 +1,1 @@
+"""Trunks: an ordered list of named blocks, one file each."""

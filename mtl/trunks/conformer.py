@@ -1,0 +1,88 @@
+"""conformer: feed-forward, attention, convolution, feed-forward. Gulati et al. 2020."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtl.batch import Batch, Features, Flow
+from mtl.encoder import Encoder
+from mtl.layers import Attention, Dropout, FeedForward, attention_extra, mask_padding
+
+
+class Conformer(Encoder):
+    """Conformer blocks b1 ... bN: (B, T, dim) -> (B, T, dim); padding is zero in the output.
+
+    Differs: rotary positions for relative ones; LayerNorm for BatchNorm, whose statistics see padding.
+    """
+
+    def __init__(
+        self,
+        dim: int = 144,
+        depth: int = 6,
+        heads: int = 4,
+        expansion: int = 4,
+        kernel: int = 15,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(dim)
+        self.depth, self.heads, self.expansion = depth, heads, expansion
+        self.kernel, self.dropout = kernel, dropout
+        for index in range(depth):
+            self.blocks[f"b{index + 1}"] = Block(dim, heads, expansion, kernel, dropout)
+
+    def enter(self, batch: Batch) -> Flow:
+        """Build the masks and rotary tables that all blocks share."""
+        x, lengths = batch.inputs, batch.lengths
+        extra = attention_extra(x.shape[1], self.dim // self.heads, lengths)
+        return Flow(x, lengths, batch.groups, extra)
+
+    def leave(self, flow: Flow) -> Features:
+        """Set padding to zero."""
+        return Features(mask_padding(flow.x, flow.lengths), flow.lengths)
+
+
+class Block(nn.Module):
+    """One Conformer block."""
+
+    def __init__(
+        self, dim: int, heads: int, expansion: int, kernel: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.first = FeedForward(dim, expansion, dropout)
+        self.attention = Attention(dim, heads, dropout)
+        self.convolution = Convolution(dim, kernel, dropout)
+        self.second = FeedForward(dim, expansion, dropout)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, flow: Flow) -> Flow:
+        """Run the four sublayers, each on top of a skip connection."""
+        x = flow.x
+        x = torch.add(x, self.first(x), alpha=0.5)
+        x = x + self.attention(x, flow.extra["rotary"], flow.extra["keys"])
+        x = x + self.convolution(x, flow.extra["kept"])
+        x = torch.add(x, self.second(x), alpha=0.5)
+        return flow._replace(x=self.norm(x))
+
+
+class Convolution(nn.Module):
+    """Gate, depthwise convolution over `kernel` frames, and mix: (B, T, dim) -> (B, T, dim)."""
+
+    def __init__(self, dim: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel {kernel}: an odd one is needed to stay centred")
+        self.norm = nn.LayerNorm(dim)
+        self.inward = nn.Linear(dim, 2 * dim)
+        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.inner = nn.LayerNorm(dim)
+        self.outward = nn.Linear(dim, dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, kept: Tensor | None) -> Tensor:
+        """Convolve; `kept` (B, T, 1) is 0 behind an utterance's end and 1 elsewhere, None for all 1."""
+        x = F.glu(self.inward(self.norm(x)))
+        if kept is not None:
+            x = x * kept.to(x.dtype)
+        x = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
+        out: Tensor = self.dropout(self.outward(F.silu(self.inner(x))))
+        return out

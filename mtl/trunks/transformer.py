@@ -1,0 +1,53 @@
+"""transformer: attention and feed-forward, normalised before. Vaswani et al. 2017; Xiong et al. 2020."""
+
+from torch import nn
+
+from mtl.batch import Batch, Features, Flow
+from mtl.encoder import Encoder
+from mtl.layers import Attention, FeedForward, attention_extra, mask_padding
+
+
+class Transformer(Encoder):
+    """Transformer blocks b1 ... bN: (B, T, dim) -> (B, T, dim); padding is zero in the output.
+
+    Differs: rotary positions for sinusoids that are added.
+    """
+
+    def __init__(
+        self,
+        dim: int = 144,
+        depth: int = 6,
+        heads: int = 4,
+        expansion: int = 4,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(dim)
+        self.depth, self.heads = depth, heads
+        self.expansion, self.dropout = expansion, dropout
+        for index in range(depth):
+            self.blocks[f"b{index + 1}"] = Block(dim, heads, expansion, dropout)
+        self.norm = nn.LayerNorm(dim)
+
+    def enter(self, batch: Batch) -> Flow:
+        """Build the mask and rotary tables that all blocks share."""
+        x, lengths = batch.inputs, batch.lengths
+        extra = attention_extra(x.shape[1], self.dim // self.heads, lengths)
+        return Flow(x, lengths, batch.groups, extra)
+
+    def leave(self, flow: Flow) -> Features:
+        """Normalise, and set padding to zero."""
+        return Features(mask_padding(self.norm(flow.x), flow.lengths), flow.lengths)
+
+
+class Block(nn.Module):
+    """One Transformer block."""
+
+    def __init__(self, dim: int, heads: int, expansion: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = Attention(dim, heads, dropout)
+        self.forward_layers = FeedForward(dim, expansion, dropout)
+
+    def forward(self, flow: Flow) -> Flow:
+        """Run the two sublayers, each on top of a skip connection."""
+        x = flow.x + self.attention(flow.x, flow.extra["rotary"], flow.extra["keys"])
+        return flow._replace(x=x + self.forward_layers(x))

@@ -1,0 +1,157 @@
+"""Update: the arithmetic of one training step: backward, gradient hygiene, optimizer, per phase."""
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtl.batch import Batch
+from mtl.config import Fit
+from mtl.method import Phase
+from mtl.step import Output, Step, Totals
+from mtl.stream import Part
+
+
+class Update(NamedTuple):
+    """What one step did: (loss sum, count) by task or term; whether it was finite; guilty ids."""
+
+    sums: dict[str, Tensor]
+    finite: bool = True
+    guilty: tuple[str, ...] = ()
+
+
+class Updater:
+    """Runs the phases of a step on this process' parts and moves the weights."""
+
+    def __init__(self, step: Step, config: Fit, accelerator: Any, steps: int) -> None:
+        self.step, self.config, self.accelerator, self.steps = step, config, accelerator, steps
+        self.phases = step.phases()
+        optimizer = torch.optim.AdamW(_decay_groups(step, config), lr=config.lr, betas=(0.9, 0.98))
+        self.wrapped, self.optimizer = accelerator.prepare(step, optimizer)
+
+    def run(self, index: int, parts: list[Part]) -> Update:
+        """Run step `index`. One that is not finite leaves the weights of that phase as they were."""
+        self._seed(index)
+        factor = rate(index, self.steps, self.config.warmup, self.config.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * factor
+        self.step.train()
+        sums: dict[str, Tensor] = {}
+        for phase in self.phases:
+            if index % phase.every:
+                continue
+            done = self._phase(phase, parts, index / self.steps)
+            if not done.finite:
+                return done
+            sums |= done.sums
+        return Update(sums)
+
+    def dry_run(self, parts: list[Part]) -> None:
+        """Run a batch forward and backward without learning from it.
+
+        Raises MemoryError, with what to change, where it does not fit.
+        """
+        buffers = {name: buffer.clone() for name, buffer in self.step.named_buffers()}
+        self.step.train()
+        try:
+            self._backward(self.phases[0], parts[:1], 0.0)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            sizes = [f"{name} {tuple(b.inputs.shape)}" for name, b in parts[0].batches.items()]
+            raise MemoryError(
+                f"the largest batch ({', '.join(sizes)}) does not fit into memory: lower the "
+                "seconds per batch or raise fit.accumulate"
+            ) from error
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, buffer in self.step.named_buffers():
+                buffer.copy_(buffers[name])
+
+    def _phase(self, phase: Phase, parts: list[Part], progress: float) -> Update:
+        self.optimizer.zero_grad(set_to_none=True)
+        sums, guilty = self._backward(phase, parts, progress)
+        self._drop(phase, zeros=len(parts) > 1)
+        norm = self.accelerator.clip_grad_norm_(phase.parameters, self.config.clip or math.inf)
+        # The norm is of the reduced gradients, so all processes take the same decision.
+        if norm is not None and not bool(torch.isfinite(torch.as_tensor(norm))):
+            return Update({}, False, tuple(guilty))
+        self.optimizer.step()
+        return Update(sums)
+
+    def _backward(
+        self, phase: Phase, parts: list[Part], progress: float
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Accumulate the gradients of all parts; processes exchange them in the last one only."""
+        totals = Totals(parts[0].examples, self.accelerator.num_processes, len(parts))
+        sums: dict[str, Tensor] = {}
+        guilty: list[str] = []
+        for number, part in enumerate(parts):
+            wait = number + 1 < len(parts)
+            with self.accelerator.no_sync(self.wrapped) if wait else nullcontext():
+                output = self._forward(phase, part.batches, totals, progress)
+                if output.losses:
+                    total = torch.stack([value.float() for value in output.losses.values()]).sum()
+                    self.accelerator.backward(total)
+            guilty += output.bad
+            for name, value in output.sums.items():
+                sums[name] = sums[name] + value if name in sums else value
+        return sums, guilty
+
+    def _forward(
+        self, phase: Phase, batches: Mapping[str, Batch], totals: Totals, progress: float
+    ) -> Output:
+        moved = {name: batch.to(self.accelerator.device) for name, batch in batches.items()}
+        output: Output = self.wrapped(moved, phase.name, phase.tasks, totals, progress)
+        return output
+
+    def _drop(self, phase: Phase, zeros: bool) -> None:
+        """Drop gradients outside the phase, and (`zeros`) those that no part contributed to.
+
+        With several parts the last forward touches every parameter, so that processes agree on what
+        they exchange; a head that no part used then has a zero gradient, which would still move it by
+        the optimizer's momentum.
+        """
+        inside = {id(parameter) for parameter in phase.parameters}
+        for parameter in self.step.parameters():
+            gradient = parameter.grad
+            if gradient is None:
+                continue
+            if id(parameter) not in inside or (zeros and not bool(gradient.any())):
+                parameter.grad = None
+
+    def _seed(self, index: int) -> None:
+        """Seed dropout and methods from the step, so that a resumed run draws the same."""
+        rank = self.accelerator.process_index
+        draw = np.random.default_rng([self.config.seed, index, rank, 3]).integers(2**62)
+        torch.manual_seed(int(draw))
+
+
+def rate(index: int, steps: int, warmup: float, schedule: str) -> float:
+    """Give the learning rate's factor at a step: a linear rise, then the schedule's fall.
+
+    >>> [round(rate(index, 10, 0.2, "linear"), 3) for index in (0, 1, 2, 6, 9)]
+    [0.5, 1.0, 1.0, 0.5, 0.125]
+    """
+    rise = round(warmup * steps)
+    if index < rise:
+        return (index + 1) / rise
+    fallen = (index - rise) / max(steps - rise, 1)
+    falls = {"constant": 1.0, "linear": 1 - fallen, "cosine": (1 + math.cos(math.pi * fallen)) / 2}
+    return falls[schedule]
+
+
+def _decay_groups(step: nn.Module, config: Fit) -> list[dict[str, Any]]:
+    """Decay matrices only: biases, norms and scales have no reason to be small."""
+    trainable = [parameter for parameter in step.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ValueError("nothing to train: every parameter is frozen")
+    matrices = [parameter for parameter in trainable if parameter.dim() > 1]
+    others = [parameter for parameter in trainable if parameter.dim() <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
