@@ -2,11 +2,14 @@
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class DiskFull(OSError):
@@ -25,40 +28,64 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     ...     os.listdir(Path(root, "model"))
     ['config.json']
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    with _naming_a_full_disk(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            folder.chmod(0o755)
+            yield folder
+            for path in folder.iterdir():
+                _sync(path)
+            _replace(folder, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def atomic_text(target: Path, text: str) -> None:
+    """Write a small text file in one move. Raises `DiskFull` as `atomic_folder` does."""
+    with _naming_a_full_disk(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(target)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming_a_full_disk(target: Path) -> Iterator[None]:
+    """Turn whatever a library makes of a full disk into `DiskFull`."""
     try:
-        folder.chmod(0o755)
-        yield folder
-        for path in folder.iterdir():
-            _sync(path)
-        _replace(folder, target)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+        yield
+    except Exception as error:
+        if not _says_full(error):
             raise
-        free = shutil.disk_usage(target.parent).free / 2**20
+        existing = next(folder for folder in target.parents if folder.is_dir())
+        free = shutil.disk_usage(existing).free / 2**20
         raise DiskFull(
             errno.ENOSPC,
             f"disk full while writing {target} ({free:.0f} MB free); earlier files are intact: "
             "free some space and start the same command again, it resumes",
         ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def atomic_text(target: Path, text: str) -> None:
-    """Write a small text file in one move."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    finally:
-        Path(name).unlink(missing_ok=True)
+def _says_full(error: BaseException | None) -> bool:
+    """Look for a full disk or quota in an error and what led to it.
+
+    safetensors keeps the number in its message only; torch raises its own error on top of it.
+    """
+    while error is not None:
+        number = getattr(error, "errno", None) or _OS_ERROR.search(str(error))
+        code = int(number[1]) if isinstance(number, re.Match) else number
+        if code in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _sync(path: Path) -> None:

@@ -1,8 +1,10 @@
 """Checkpoint: the whole state of a run, written at once or not at all."""
 
+import hashlib
 import json
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -11,9 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from mtl.atomic import atomic_folder
+from mtl.config import Fit
 from mtl.model import WrongModel, load_weights
+from mtl.step import Step
+from mtl.stream import Data, Stream
 
 PREFIX = "step-"
+PLAIN = torch.contiguous_format
 
 
 def save(folder: Path, step: int, module: nn.Module, optimizer: Any, state: dict[str, Any]) -> Path:
@@ -26,14 +32,16 @@ def save(folder: Path, step: int, module: nn.Module, optimizer: Any, state: dict
     target = _path(folder, step)
     with atomic_folder(target) as new:
         save_file(_tensors(module), new / "step.safetensors")
-        torch.save(optimizer.state_dict(), new / "optimizer.pt")
+        with (new / "optimizer.pt").open("wb") as file:  # torch's own writer hides a full disk
+            torch.save(optimizer.state_dict(), file)
         (new / "state.json").write_text(json.dumps(state | {"step": step}))
     return target
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Copy the weights: safetensors refuses tensors that share memory."""
-    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+    """Copy the weights: safetensors refuses tensors that share memory or are not contiguous."""
+    state = module.state_dict()
+    return {name: value.detach().cpu().clone(memory_format=PLAIN) for name, value in state.items()}
 
 
 def steps(folder: Path) -> list[int]:
@@ -45,9 +53,61 @@ def steps(folder: Path) -> list[int]:
 
 
 def prune(folder: Path, keep: set[int]) -> None:
-    """Delete the checkpoints of all other steps."""
-    for step in set(steps(folder)) - keep:
-        shutil.rmtree(_path(folder, step), ignore_errors=True)
+    """Delete the checkpoints of all other steps, and what a killed process left half written."""
+    for path in [_path(folder, step) for step in set(steps(folder)) - keep]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(f".{PREFIX}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def signature(
+    step: Step, streams: Mapping[str, Stream], config: Fit, dev: Mapping[str, Data]
+) -> dict[str, Any]:
+    """Describe all that decides the result, to refuse resuming something else."""
+    entries: dict[str, Any] = {f"fit.{name}": value for name, value in config.decisive().items()}
+    trainable = [name for name, p in step.named_parameters() if p.requires_grad]
+    entries["the model"] = digest(step.model.config())
+    entries["what is trained"] = digest(trainable)
+    for name, method in step.methods.items():
+        plain = {k: v for k, v in vars(method).items() if isinstance(v, str | float | int)}
+        plain["training"] = type(method).__name__  # not a setting
+        entries[f"method {name!r}"] = digest(plain)
+    for name, stream in streams.items():
+        mixed = (stream.batch, stream.shares, stream.jitter)
+        entries[f"stream {name!r}"] = digest(_described(stream.data), mixed)
+    for name, data in dev.items():
+        entries[f"dev {name!r}"] = digest(_described(data))
+    return entries
+
+
+def _described(data: Data) -> tuple[Any, ...]:
+    return list(data.ids), data.seconds.tolist(), getattr(data, "settings", "")
+
+
+def digest(*values: Any) -> str:
+    """Give a short hash of JSON values."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def refuse_others(folder: Path, own: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming what differs, where `folder` holds a run of another signature."""
+    newest = read_state(folder) or {}
+    old = newest.get("signature", own)
+    differing = [name for name in {**old, **own} if old.get(name) != own.get(name)]
+    if differing:
+        listed = ", ".join(_difference(name, old, own) for name in differing)
+        raise ValueError(
+            f"{folder} holds another run, which differs in {listed}: choose another output "
+            "folder, or delete this one"
+        )
+
+
+def _difference(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Name an entry with both values, unless they are hashes."""
+    if not name.startswith("fit."):
+        return name
+    return f"{name} ({old.get(name)} there, {new.get(name)} here)"
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:

@@ -1,7 +1,10 @@
 """Config: the settings of a training run. Each field's docstring is its `--help`."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 
 @dataclass
@@ -67,3 +70,64 @@ class Fit:
         """Give the fields that change what is learnt: a run resumes only where they are equal."""
         free = {"keep", "log_every", "trackers", "threads", "workers", "max_skipped", "dry_run"}
         return {name: value for name, value in asdict(self).items() if name not in free}
+
+
+Settings = TypeVar("Settings")
+
+
+def parse(settings: type[Settings], description: str, argv: Sequence[str] | None = None) -> Settings:
+    """Read a recipe's dataclass from the command line and YAML files.
+
+    Every field is an option, nested ones with dots (`--fit.lr 1e-3`); `--config FILE` reads YAML. A dash
+    counts as an underscore, `--flag` alone as `--flag true` and `--no-flag` as `--flag false`.
+
+    >>> @dataclass
+    ... class Tiny:
+    ...     smoke: bool = False
+    ...     low_resource: str = ""
+    >>> parse(Tiny, "A tiny recipe.", ["--smoke", "--low-resource", "nl=60"])
+    Tiny(smoke=True, low_resource='nl=60')
+    """
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(description=description)
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings")
+    parser.add_class_arguments(settings)
+    flags = {field.name for field in fields(settings) if field.type is bool}  # type: ignore[arg-type]
+    read = parser.parse_args(_plain(sys.argv[1:] if argv is None else argv, flags))
+    built = parser.instantiate_classes(read)
+    return settings(**{field.name: built[field.name] for field in fields(settings)})  # type: ignore[arg-type]
+
+
+def _plain(argv: Sequence[str], flags: set[str]) -> list[str]:
+    """Write options as jsonargparse wants them."""
+    plain = []
+    for place, word in enumerate(argv):
+        if not word.startswith("--"):
+            plain.append(word)
+            continue
+        name, *value = word.removeprefix("--").split("=", 1)
+        name = name.replace("-", "_")
+        alone = not value and (place + 1 == len(argv) or argv[place + 1].startswith("--"))
+        if name.removeprefix("no_") in flags and alone:
+            value = ["false" if name.startswith("no_") else "true"]
+            name = name.removeprefix("no_")
+        plain.append("=".join([f"--{name}", *value]))
+    return plain
+
+
+def write(settings: Any, path: Path) -> None:
+    """Write the resolved settings as YAML, so that `--config` repeats the run."""
+    import yaml
+
+    text = yaml.safe_dump(_simple(asdict(settings)), sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _simple(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _simple(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_simple(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,6 +1,7 @@
 """Device: precision and threads that suit this machine, and the Accelerator that uses them."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,17 +9,24 @@ import torch
 from mtl.config import Fit
 
 
-def make_accelerator(config: Fit) -> Any:
-    """Give an Accelerator for `config`: DDP that tolerates unused heads, precision, trackers."""
+def make_accelerator(config: Fit, out: Path | None = None) -> Any:
+    """Give an Accelerator for `config`: DDP that tolerates unused heads, precision, trackers.
+
+    Raises ValueError where trackers are wanted but there is no folder `out` for them.
+    """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
+    trackers = [name.strip() for name in config.trackers.split(",") if name.strip()]
+    if trackers and out is None:
+        raise ValueError(f"fit.trackers is {config.trackers!r}: give an output folder for its logs")
     # A second run in the same process may choose another precision; the state is a singleton.
     AcceleratorState._reset_state(reset_partial_state=False)
     return Accelerator(
         mixed_precision=choose_precision(config.precision),
-        log_with=[name.strip() for name in config.trackers.split(",") if name.strip()] or None,
+        log_with=trackers or None,
+        project_dir=out,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 

@@ -68,12 +68,17 @@ class Evaluation:
         return rows[:count]
 
     def score(self) -> float:
-        """Give one number to select models by, lower is better: the mean error over the tasks."""
+        """Give one number to select models by, lower is better: the mean error over the tasks.
+
+        Raises ValueError where no example has a label of any task.
+        """
         errors: list[float] = []
-        for task, figures in self.tasks().items():
+        for task in dict.fromkeys(row.task for row in self.rows):
             metric = next(iter(self.of(task)[0].counts))
-            worse = METRICS[metric].direction == "min"
-            errors.append(figures[metric] if worse else 1 - figures[metric])
+            value = error_rate(*self.counts(task, metric))
+            errors.append(value if METRICS[metric].direction == "min" else 1 - value)
+        if not errors:
+            raise ValueError("nothing to score: no example has a label of a task of this model")
         return sum(errors) / len(errors)
 
 
@@ -118,7 +123,10 @@ def _stream_rows(
             label = data.labels(answer.example)[model.tasks[name].label or name]
             prediction = answer.predictions.get(name, Prediction("", 0.0))
             row = _row(model, name, label, prediction)
-            row = row._replace(id=answer.id, group=speakers[answer.example], problem=answer.problem)
+            speaker = speakers[answer.example]
+            # An unknown speaker is a group alone: one group of all would leave no interval.
+            group = answer.id if speaker == "unknown" else speaker
+            row = row._replace(id=answer.id, group=group, problem=answer.problem)
             rows.append(((name, answer.example), row))
     return rows
 

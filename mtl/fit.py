@@ -1,7 +1,5 @@
 """Fit: the training loop, for any streams, tasks and methods, on any number of processes."""
 
-import hashlib
-import json
 import math
 import tempfile
 import time
@@ -60,12 +58,13 @@ def fit(
     config = config or Fit()
     if not streams:
         raise ValueError("fit needs at least one stream")
-    for name in streams:
+    for name in (*streams, *(dev or {})):
         model.stem(name)
     if config.overfit:
         streams = {name: stream.first(config.overfit) for name, stream in streams.items()}
     with ExitStack() as stack:
-        run = _Run(model, streams, config, methods or {}, dev or {}, title)
+        accelerator = make_accelerator(config, out)
+        run = _Run(accelerator, Step(model, methods), streams, config, dev or {}, title)
         run.folder = run.checkpoint_folder(out, stack)
         return run.train(show)
 
@@ -75,20 +74,19 @@ class _Run:
 
     def __init__(
         self,
-        model: Model,
+        accelerator: Any,
+        step: Step,
         streams: Mapping[str, Stream],
         config: Fit,
-        methods: Mapping[str, Method],
         dev: Mapping[str, Data],
         title: str,
     ) -> None:
-        self.model, self.streams, self.config = model, streams, config
-        self.dev, self.title = dev, title
-        self.accelerator = make_accelerator(config)
+        self.accelerator, self.step, self.model = accelerator, step, step.model
+        self.streams, self.config, self.dev, self.title = streams, config, dev, title
+        self.signature = checkpoint.signature(step, streams, config, dev)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.threads = set_threads(config.threads, processes_here())
         self.total = config.steps or math.ceil(config.epochs * max(map(len, streams.values())))
-        self.step = Step(model, methods)
         self.updater = Updater(self.step, config, self.accelerator, self.total)
         augment = not config.overfit
         self.parts = Parts(streams, config.seed, rank, world, config.accumulate, augment)
@@ -114,8 +112,6 @@ class _Run:
         """Run the steps that are left, then choose the weights."""
         start = self._resume()
         if self.config.trackers:
-            folder = None if self.folder is None else str(self.folder.parent / "log")
-            self.accelerator.project_configuration.logging_dir = folder
             self.accelerator.init_trackers("log", config=self.config.decisive())
         show = show and self.accelerator.is_main_process
         with Bar(self.title, self.total, start, show) as bar:
@@ -217,8 +213,11 @@ class _Run:
     def _save(self, done: int) -> None:
         if self.folder is None:
             return
+        self._share_skipped()
         if self.accelerator.is_main_process:
-            state = self.state | {"signature": self._signature()}
+            scaler = self.accelerator.scaler
+            state = self.state | {"signature": self.signature}
+            state["scaler"] = None if scaler is None else scaler.state_dict()
             checkpoint.save(self.folder, done, self.step, self.updater.optimizer, state)
             recent = checkpoint.steps(self.folder)[-max(self.config.keep, self.config.average) :]
             best = self.state["best"]
@@ -229,27 +228,20 @@ class _Run:
         """Load the newest checkpoint of this run; give the number of steps done."""
         if self.folder is None or not checkpoint.steps(self.folder):
             return 0
-        newest = checkpoint.read_state(self.folder)
-        if newest is not None and (differs := _difference(newest["signature"], self._signature())):
-            raise ValueError(
-                f"{self.folder} holds another run, which differs in {differs}: choose another "
-                "output folder, or delete this one"
-            )
+        checkpoint.refuse_others(self.folder, self.signature)
         state = checkpoint.resume(self.folder, self.step, self.updater.optimizer)
         if state is None:
             return 0
+        if state["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.state = {name: state[name] for name in self.state}
         return int(state["step"])
 
-    def _signature(self) -> dict[str, Any]:
-        """Describe all that decides the result, to refuse resuming something else."""
-        streams = {
-            name: _hash([list(s.data.ids), s.data.seconds.tolist(), s.batch, s.shares])
-            for name, s in self.streams.items()
-        }
-        settings = {f"fit.{name}": value for name, value in self.config.decisive().items()}
-        model = _hash(self.model.config())
-        return {**settings, "model": model, "methods": sorted(self.step.methods), **streams}
+    def _share_skipped(self) -> None:
+        """Let every process know what any of them skipped."""
+        from accelerate.utils import gather_object
+
+        self.state["skipped"] = dict(gather_object(list(self.state["skipped"].items())))
 
     def _finish(self, bar: Bar) -> Fitted:
         """Choose between the last, the best and the averaged weights, on dev where there is one."""
@@ -269,6 +261,10 @@ class _Run:
         scored = f", dev error {result.score():.2%}" if result else ""
         bar.say(f"{self.title}: kept the {chosen} weights{scored}")
         self.step.zero_grad(set_to_none=True)
+        self._share_skipped()
+        for name, reason in list(self.state["skipped"].items())[:1]:
+            bar.say(f"{len(self.state['skipped'])} skipped, the first {name}: {reason}")
+        self.accelerator.wait_for_everyone()  # a temporary folder goes when the first process leaves
         state, model = self.state, self.model.eval()
         history, skipped = state["history"], state["skipped"]
         return Fitted(model, steps, chosen, state["seconds"], history, skipped, result)
@@ -282,14 +278,3 @@ class _Run:
         if self.config.average > 1 and len(saved) > 1:
             candidates["averaged"] = saved[-self.config.average :]
         return candidates
-
-
-def _hash(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in which entries two signatures differ."""
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} ({old.get(name)} there, {new.get(name)} here)" for name in names)

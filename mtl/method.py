@@ -24,6 +24,14 @@ class Phase(NamedTuple):
     every: int = 1
 
 
+class Totals(NamedTuple):
+    """The global batch: examples by stream over all processes, and the parts each process cuts."""
+
+    examples: dict[str, int]
+    processes: int = 1
+    parts: int = 1
+
+
 class View(NamedTuple):
     """What a method sees of one step, within one phase.
 
@@ -39,6 +47,17 @@ class View(NamedTuple):
     losses: dict[str, Tensor]
     model: Model
     progress: float
+    totals: Totals
+
+    def mean(self, stream: str, values: Tensor) -> Tensor:
+        """Average a value per example (B,) over the GLOBAL batch of a stream.
+
+        A plain mean would weigh the examples of a process that holds fewer of them more.
+        """
+        weights = self.batches[stream].weights
+        counted = values if weights is None else values * (weights > 0).to(values.dtype)
+        scale = self.totals.processes * self.totals.parts / self.totals.examples[stream]
+        return counted.sum() * scale
 
 
 class Method(nn.Module):
@@ -58,7 +77,10 @@ class Method(nn.Module):
         return batches
 
     def terms(self, view: View) -> dict[str, Tensor]:
-        """Give loss terms, scalars by name; they are summed and averaged over processes."""
+        """Give loss terms, scalars by name; they are summed, and averaged over processes and parts.
+
+        Means over examples go through `view.mean`.
+        """
         return {}
 
     def phases(self) -> list[Phase]:

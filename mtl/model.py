@@ -8,6 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, cast
 
+import torch
 from torch import Tensor, nn
 
 from mtl.atomic import atomic_folder
@@ -61,6 +62,15 @@ class Model(nn.Module):
             raise ValueError(f"task {task.name!r} exists already; choose another name")
         if not task.name or "." in task.name:
             raise ValueError(f"task {task.name!r}: a name must not be empty or hold a dot")
+        if hasattr(self.heads, task.name):
+            raise ValueError(
+                f"task {task.name!r}: torch needs this name itself; choose another, and give the "
+                f"label's name as label={task.name!r}"
+            )
+        if any(task.head is head for head in self.heads.values()):
+            raise ValueError(
+                f"task {task.name!r}: its head serves another task; to share it, give that task's name"
+            )
         if task.stream not in self.streams:
             known = ", ".join(self.streams)
             raise ValueError(
@@ -129,7 +139,7 @@ class Model(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Model":
         """Build an untrained model from its description, replaying the edits."""
-        if config.get("library") != "mtl":
+        if not isinstance(config, Mapping) or config.get("library") != "mtl":
             raise ValueError("not a configuration of mtl: the key 'library' is missing or foreign")
         if config["format"] > FORMAT:
             raise ValueError(f"format {config['format']} is newer than {FORMAT}: upgrade mtl")
@@ -151,8 +161,10 @@ class Model(nn.Module):
         """
         from safetensors.torch import save_file
 
+        # Copies: safetensors refuses tensors that share memory.
         weights = {
-            name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in self.state_dict().items()
         }
         with atomic_folder(Path(folder)) as new:
             (new / "config.json").write_text(

@@ -1,7 +1,7 @@
 """Predict: run a model over data, batched by length; answers come back in the data's order."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,12 +44,13 @@ def predict(
     every = [task.name for task in model.tasks_of(stream)]
     select = tasks if callable(tasks) else lambda index: every if tasks is None else tasks
     answers: list[Answer] = []
-    for indices, examples, failed in _loaded(data, batch, share):
-        answers += failed
-        if examples:
-            with autocast():
-                features = _features(model, stream, collate(examples))
-                answers += _answers(model, features, indices, examples, select)
+    with _evaluating(model):
+        for indices, examples, failed in _loaded(data, batch, share):
+            answers += failed
+            if examples:
+                with autocast(), torch.inference_mode():
+                    features = _features(model, stream, collate(examples))
+                    answers += _answers(model, features, indices, examples, select)
     return sorted(answers)
 
 
@@ -61,13 +62,28 @@ def extract(
     Raises ValueError naming the first example that cannot be used.
     """
     rows: dict[int, NDArray[np.float32]] = {}
-    for indices, examples, failed in _loaded(data, batch, (0, 1)):
-        if failed:
-            raise ValueError(f"{failed[0].id}: {failed[0].problem}")
-        features = _features(model, stream, collate(examples), () if at is None else (at,)).at(at)
-        means = masked_mean(features.x, features.lengths).float().cpu().numpy()
-        rows.update(zip(indices, means, strict=True))
+    taps = () if at is None else (at,)
+    with _evaluating(model):
+        for indices, examples, failed in _loaded(data, batch, (0, 1)):
+            if failed:
+                raise ValueError(f"{failed[0].id}: {failed[0].problem}")
+            with torch.inference_mode():
+                features = _features(model, stream, collate(examples), taps).at(at)
+                means = masked_mean(features.x, features.lengths).float().cpu().numpy()
+            rows.update(zip(indices, means, strict=True))
     return np.stack([rows[index] for index in range(len(data))])
+
+
+@contextmanager
+def _evaluating(model: Model) -> Iterator[None]:
+    """Put stems, trunk and heads into evaluation mode, and each back into the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _loaded(
@@ -102,17 +118,10 @@ def chunks(seconds: NDArray[np.float64], batch: float) -> list[list[int]]:
 
 
 def _features(model: Model, stream: str, batch: Batch, taps: Sequence[str] = ()) -> Features:
-    """Run a batch in evaluation mode, without gradients, on the model's device."""
-    was_training = model.training
+    """Run a batch on the model's device."""
     wanted = {*taps, *(task.at for task in model.tasks_of(stream) if task.at is not None)}
-    model.eval()
-    try:
-        with torch.inference_mode():
-            device = next(model.parameters()).device
-            features: Features = model(stream, batch.to(device), wanted)
-            return features
-    finally:
-        model.train(was_training)
+    features: Features = model(stream, batch.to(next(model.parameters()).device), wanted)
+    return features
 
 
 def _answers(
@@ -124,10 +133,9 @@ def _answers(
     for name in sorted(set().union(*wanted)):
         rows = [row for row, names in enumerate(wanted) if name in names]
         chosen = features.at(model.tasks[name].at).select(torch.tensor(rows))
-        with torch.inference_mode():
-            scores = model.head(name).scores(chosen)
-            for row, prediction in zip(rows, model.head(name).predict(scores), strict=True):
-                predictions[row][name] = prediction
+        scores = model.head(name).scores(chosen)
+        for row, prediction in zip(rows, model.head(name).predict(scores), strict=True):
+            predictions[row][name] = prediction
     return [
         Answer(index, example.id, answer)
         for index, example, answer in zip(indices, examples, predictions, strict=True)

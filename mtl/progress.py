@@ -16,7 +16,7 @@ class Bar:
         self.console = Console(stderr=True)
         self._title, self._total, self._start, self._show = title, total, start, show
         self._since = time.monotonic()
-        self._line = max(total // LINES, 1)
+        self._line, self._lines = max(total // LINES, 1), start // max(total // LINES, 1)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self._live = Progress(
             *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=self.console
@@ -48,7 +48,8 @@ class Bar:
             return
         if self.console.is_terminal:
             self._live.update(self._task, completed=done, note=note)
-        elif done % self._line == 0 or done == self._total:
+        elif done // self._line > self._lines or done == self._total:
+            self._lines = done // self._line
             spent = time.monotonic() - self._since
             left = spent / max(done - self._start, 1) * (self._total - done)
             self.say(f"{self._title} {done}/{self._total}, {left:.0f} s left  {note}")

@@ -12,28 +12,25 @@ from torch import Tensor, nn
 
 from mtl.batch import Batch, Labels
 from mtl.head import Task
-from mtl.method import Method, Phase, View
+from mtl.method import Method, Phase, Totals, View
 from mtl.model import Model
 
 TRAIN = "train"
-
-
-class Totals(NamedTuple):
-    """What a process must know of the others to reduce losses right."""
-
-    examples: dict[str, int]
-    processes: int = 1
-    parts: int = 1
+Each = tuple[Tensor, Tensor | None, tuple[str, ...]]
 
 
 class Output(NamedTuple):
-    """`losses` to add up and run backward on; `sums` = (loss sum, count) per task to report; the ids of
-    examples whose loss is not finite.
+    """`losses` to add up and run backward on; `sums` = (loss sum, count) per task to report; `each` =
+    (losses, labelled rows, ids) per task, looked at only where the step turns out not finite.
     """
 
     losses: dict[str, Tensor]
     sums: dict[str, Tensor]
-    bad: tuple[str, ...]
+    each: dict[str, Each]
+
+    def guilty(self) -> list[str]:
+        """Name the examples whose loss is not finite."""
+        return [name for each in self.each.values() for name in _not_finite(*each)]
 
 
 class Step(nn.Module):
@@ -76,13 +73,13 @@ class Step(nn.Module):
             stream: self.model(stream, batch, taps | self._task_taps(stream))
             for stream, batch in batches.items()
         }
-        view = View(phase, batches, features, {}, {}, self.model, progress)
+        view = View(phase, batches, features, {}, {}, self.model, progress, totals)
         losses: dict[str, Tensor] = {}
         sums: dict[str, Tensor] = {}
-        bad: list[str] = []
+        each: dict[str, Each] = {}
         for stream, batch in batches.items():
             for task in self.model.tasks_of(stream) if tasks or self.methods else ():
-                self._task(task, batch, view, losses if tasks else {}, sums, bad, totals)
+                self._task(task, batch, view, losses if tasks else {}, sums, each)
         for name, method in self._methods().items():
             for term, value in method.terms(view).items():
                 if f"{name}/{term}" in losses:
@@ -95,8 +92,8 @@ class Step(nn.Module):
             touched = [
                 parameter.sum() for parameter in self.parameters() if parameter.requires_grad
             ]
-            losses["touch"] = 0.0 * torch.stack(touched).sum()
-        return Output(losses, sums, tuple(bad))
+            losses["touch."] = 0.0 * torch.stack(touched).sum()
+        return Output(losses, sums, each)
 
     def _task_taps(self, stream: str) -> set[str]:
         return {task.at for task in self.model.tasks_of(stream) if task.at is not None}
@@ -108,8 +105,7 @@ class Step(nn.Module):
         view: View,
         losses: dict[str, Tensor],
         sums: dict[str, Tensor],
-        bad: list[str],
-        totals: Totals,
+        named: dict[str, Each],
     ) -> None:
         """Add one task's scores and losses to the view and its reduced loss to `losses`."""
         labels = batch.labels.get(task.label or task.name)
@@ -127,11 +123,12 @@ class Step(nn.Module):
         weights = batch.weights if batch.weights is not None else torch.ones_like(batch.lengths)
         weights = weights.to(each.dtype)
         weights = weights if rows is None else weights[rows]
+        totals = view.totals
         scale = task.weight * totals.processes / max(totals.examples.get(task.stream, 1), 1)
         losses[task.name] = (each * weights).sum() * scale
         counted = (weights > 0).to(each.dtype)
         sums[task.name] = torch.stack([(each.detach() * counted).sum(), counted.sum()])
-        bad.extend(_not_finite(each, rows, batch.ids))
+        named[task.name] = (each.detach(), rows, batch.ids)
 
 
 def _present(labels: Labels) -> tuple[Tensor | None, Labels]:
@@ -144,8 +141,6 @@ def _present(labels: Labels) -> tuple[Tensor | None, Labels]:
 
 def _not_finite(each: Tensor, rows: Tensor | None, ids: tuple[str, ...]) -> list[str]:
     """Name the examples whose loss is not finite."""
-    wrong = (~each.detach().isfinite()).nonzero().flatten()
-    if not len(wrong) or not ids:
-        return []
+    wrong = (~each.isfinite()).nonzero().flatten()
     wrong = wrong if rows is None else rows[wrong]
-    return [ids[int(row)] for row in wrong]
+    return [ids[row] for row in wrong.tolist()] if ids else []

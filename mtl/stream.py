@@ -5,6 +5,7 @@ process computes any step's batch directly, so an interrupted run resumes exactl
 number of processes, and workers do not change the order.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from mtl.batch import Batch, Example, collate
 
 Mix = str | float | Mapping[str, float]
+SPARES = 16  # examples tried where none of a batch can be used, before giving up
 
 
 class Data(Protocol):
@@ -90,7 +92,8 @@ class Stream:
 
     `mix` shares the draws between the values of the column `by`: "proportional", "uniform", a
     temperature T (share ~ size ** (1 / T)), or explicit shares, where groups not named divide the rest
-    in proportion to their sizes. A batch exceeds `batch` by at most its longest example.
+    in proportion to their sizes. A batch exceeds `batch` by at most its longest example; a little
+    more where `mix` leaves examples out and an epoch drew long ones.
     """
 
     data: Data
@@ -113,7 +116,8 @@ class Stream:
         self._quotas = _quotas(self.shares, len(self.data))
         mean = {n: float(self.data.seconds[m].mean()) for n, m in self._groups.items()}
         total = sum(mean[name] * quota for name, quota in self._quotas.items())
-        self._batches = max(1, min(round(total / self.batch), len(self.data)))
+        wanted = max(math.ceil(total / self.batch - 1e-9), 1)
+        self._batches = min(wanted, sum(self._quotas.values()))
         self._plans: dict[tuple[int, int], Plan] = {}
 
     def __len__(self) -> int:
@@ -138,10 +142,13 @@ class Stream:
         passes = np.concatenate([part[1] for part in drawn])
         seconds = self.data.seconds[index]
         rng = np.random.default_rng([seed, epoch, 1])
-        order = np.argsort(seconds * (1 + self.jitter * rng.uniform(-1, 1, len(index))))
+        jitter = 1 + self.jitter * rng.uniform(-1, 1, len(index))
+        order = np.argsort(seconds * jitter, kind="stable")
         ends = np.cumsum(seconds[order])
         marks = ends[-1] * np.arange(1, len(self)) / len(self)
-        cuts = np.concatenate([[0], np.searchsorted(ends, marks), [len(index)]])
+        # An example falls into the batch that holds its middle.
+        inner = np.searchsorted(ends - seconds[order] / 2, marks)
+        cuts = np.concatenate([[0], inner, [len(index)]])
         steps = np.arange(len(cuts))  # every batch keeps at least one example
         cuts = np.minimum(np.maximum.accumulate(cuts - steps) + steps, len(index) - steps[::-1])
         shuffled = rng.permutation(len(self))
@@ -171,8 +178,7 @@ class Stream:
 
     def largest(self, seed: int = 0) -> list[Draw]:
         """Give the batch of the first epoch that takes most memory, padding included."""
-        plan = self.plan(0, seed)
-        return self.draws(int(np.argmax(self._padded(plan))), seed)
+        return self.draws(int(np.argmax(self._padded(self.plan(0, seed)))), seed)
 
     def padding_efficiency(self, epoch: int = 0, seed: int = 0) -> float:
         """Give the share of an epoch's computation that falls on real data, 0 to 1."""
@@ -211,7 +217,7 @@ def _explicit(sizes: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, f
         raise ValueError(f"mix names {sorted(unknown)}; the data has: {', '.join(sizes)}")
     rest = {name: size for name, size in sizes.items() if name not in mix}
     left = 1 - sum(mix.values())
-    if min(mix.values()) < 0 or left < -1e-9 or (not rest and abs(left) > 1e-9):
+    if min(mix.values(), default=0) < 0 or left < -1e-9 or (not rest and abs(left) > 1e-9):
         raise ValueError(f"mix {dict(mix)}: shares must be positive and add up to at most 1")
     total = sum(rest.values())
     return {name: mix[name] if name in mix else left * sizes[name] / total for name in sizes}
@@ -256,36 +262,39 @@ class Parts(Dataset[Part]):
         batches, skipped = {}, []
         for name, units in draws.items():
             mine = units[self.rank :: self.world][part :: self.accumulate]
-            batch, failed = self._load(self.streams[name].data, mine or units[:1], empty=not mine)
-            batches[name] = batch
+            batches[name], failed = self._load(self.streams[name].data, mine, units)
             skipped += failed
         return Part(batches, {name: len(units) for name, units in draws.items()}, skipped)
 
     def _load(
-        self, data: Data, draws: list[Draw], empty: bool
+        self, data: Data, mine: list[Draw], units: list[Draw]
     ) -> tuple[Batch, list[tuple[str, str]]]:
-        """Load and pad; a process with nothing to do computes one example at weight 0 with the rest."""
-        examples, failed = [], []
-        for draw in draws:
+        """Load and pad. A process that has nothing, or nothing usable, computes a spare at weight 0."""
+        examples: list[Example] = []
+        failed: list[tuple[str, str]] = []
+        others = range(0, len(data), max(len(data) // SPARES, 1))
+        for place, draw in enumerate([*mine, *units, *(Draw(index, 0) for index in others)]):
+            spare = place >= len(mine)
+            if spare and examples:
+                break
             try:
                 example = data.example(draw.example, draw.epoch if self.augment else None)
-                examples.append(example._replace(weight=0.0) if empty else example)
+                examples.append(example._replace(weight=0.0) if spare else example)
             except ValueError as error:
                 failed.append((data.ids[draw.example], str(error)))
         if not examples:
-            raise ValueError(f"no example of a batch can be used; the first: {failed[0][1]}")
+            raise ValueError(f"none of {len(failed)} examples can be used; first: {failed[0][1]}")
         return collate(examples), failed
 
 
 def load_parts(parts: Parts, start: int, stop: int, workers: int = 0) -> Iterator[Part]:
     """Iterate over the parts of the steps from `start` to `stop`, loaded ahead by worker processes."""
-    keys = [(step, part) for step in range(start, stop) for part in range(parts.accumulate)]
+    keys = ((step, part) for step in range(start, stop) for part in range(parts.accumulate))
     loader: DataLoader[Part] = DataLoader(
         parts,
         sampler=keys,
         batch_size=None,
         num_workers=workers,
-        persistent_workers=False,
         prefetch_factor=4 if workers else None,
     )
     return iter(loader)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mtl.batch import Batch
 from mtl.config import Fit
-from mtl.method import Phase
-from mtl.step import Output, Step, Totals
+from mtl.method import Phase, Totals
+from mtl.step import Output, Step
 from mtl.stream import Part
 
 
@@ -34,18 +34,20 @@ class Updater:
         self.wrapped, self.optimizer = accelerator.prepare(step, optimizer)
 
     def run(self, index: int, parts: list[Part]) -> Update:
-        """Run step `index`. One that is not finite leaves the weights of that phase as they were."""
+        """Run step `index`. A phase that is not finite leaves its weights, and all buffers, as they were."""
         self._seed(index)
         factor = rate(index, self.steps, self.config.warmup, self.config.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * factor
         self.step.train()
+        buffers = self._buffers()
         sums: dict[str, Tensor] = {}
         for phase in self.phases:
             if index % phase.every:
                 continue
             done = self._phase(phase, parts, index / self.steps)
             if not done.finite:
+                self._restore(buffers)
                 return done
             sums |= done.sums
         return Update(sums)
@@ -55,39 +57,59 @@ class Updater:
 
         Raises MemoryError, with what to change, where it does not fit.
         """
-        buffers = {name: buffer.clone() for name, buffer in self.step.named_buffers()}
+        buffers = self._buffers()
         self.step.train()
         try:
             self._backward(self.phases[0], parts[:1], 0.0)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
             sizes = [f"{name} {tuple(b.inputs.shape)}" for name, b in parts[0].batches.items()]
             raise MemoryError(
                 f"the largest batch ({', '.join(sizes)}) does not fit into memory: lower the "
                 "seconds per batch or raise fit.accumulate"
             ) from error
         self.optimizer.zero_grad(set_to_none=True)
+        self._restore(buffers)
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """Copy what a forward pass may change besides gradients, such as running means."""
+        return {name: buffer.clone() for name, buffer in self.step.named_buffers()}
+
+    def _restore(self, buffers: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             for name, buffer in self.step.named_buffers():
                 buffer.copy_(buffers[name])
 
     def _phase(self, phase: Phase, parts: list[Part], progress: float) -> Update:
         self.optimizer.zero_grad(set_to_none=True)
-        sums, guilty = self._backward(phase, parts, progress)
+        outputs = self._backward(phase, parts, progress)
         self._drop(phase, zeros=len(parts) > 1)
         norm = self.accelerator.clip_grad_norm_(phase.parameters, self.config.clip or math.inf)
         # The norm is of the reduced gradients, so all processes take the same decision.
         if norm is not None and not bool(torch.isfinite(torch.as_tensor(norm))):
-            return Update({}, False, tuple(guilty))
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.update()  # fp16: a smaller loss scale next time
+            guilty = [name for output in outputs for name in output.guilty()]
+            return Update({}, False, tuple(dict.fromkeys(self._gather(guilty))))
         self.optimizer.step()
+        sums: dict[str, Tensor] = {}
+        for output in outputs:
+            for name, value in output.sums.items():
+                sums[name] = sums[name] + value if name in sums else value
         return Update(sums)
 
-    def _backward(
-        self, phase: Phase, parts: list[Part], progress: float
-    ) -> tuple[dict[str, Tensor], list[str]]:
+    def _gather(self, items: list[Any]) -> list[Any]:
+        """Join the lists of all processes."""
+        from accelerate.utils import gather_object
+
+        joined: list[Any] = gather_object(items)
+        return joined
+
+    def _backward(self, phase: Phase, parts: list[Part], progress: float) -> list[Output]:
         """Accumulate the gradients of all parts; processes exchange them in the last one only."""
         totals = Totals(parts[0].examples, self.accelerator.num_processes, len(parts))
-        sums: dict[str, Tensor] = {}
-        guilty: list[str] = []
+        outputs = []
         for number, part in enumerate(parts):
             wait = number + 1 < len(parts)
             with self.accelerator.no_sync(self.wrapped) if wait else nullcontext():
@@ -95,10 +117,8 @@ class Updater:
                 if output.losses:
                     total = torch.stack([value.float() for value in output.losses.values()]).sum()
                     self.accelerator.backward(total)
-            guilty += output.bad
-            for name, value in output.sums.items():
-                sums[name] = sums[name] + value if name in sums else value
-        return sums, guilty
+            outputs.append(output._replace(losses={}))  # their graph is used up
+        return outputs
 
     def _forward(
         self, phase: Phase, batches: Mapping[str, Batch], totals: Totals, progress: float
@@ -115,11 +135,13 @@ class Updater:
         the optimizer's momentum.
         """
         inside = {id(parameter) for parameter in phase.parameters}
-        for parameter in self.step.parameters():
-            gradient = parameter.grad
-            if gradient is None:
-                continue
-            if id(parameter) not in inside or (zeros and not bool(gradient.any())):
+        held = [(p, p.grad) for p in self.step.parameters() if p.grad is not None]
+        used = [True] * len(held)
+        if zeros and held:
+            # One look at the device, not one per parameter.
+            used = torch.stack([gradient.any() for _, gradient in held]).tolist()
+        for (parameter, _), keep in zip(held, used, strict=True):
+            if not keep or id(parameter) not in inside:
                 parameter.grad = None
 
     def _seed(self, index: int) -> None:
@@ -127,6 +149,12 @@ class Updater:
         rank = self.accelerator.process_index
         draw = np.random.default_rng([self.config.seed, index, rank, 3]).integers(2**62)
         torch.manual_seed(int(draw))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Recognise what devices and the processor raise; the latter has no class of its own."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "allocate memory" in str(error)
 
 
 def rate(index: int, steps: int, warmup: float, schedule: str) -> float:

@@ -114,9 +114,10 @@ class Reversal(Method):
         for stream, truth in (("speech", 0.0), ("target", 1.0)):
             f = view.features[stream]
             logits = self.domain(reverse_gradient(masked_mean(f.x, f.lengths), view.progress))
-            losses.append(
-                F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, truth))
+            each = F.binary_cross_entropy_with_logits(
+                logits, torch.full_like(logits, truth), reduction="none"
             )
+            losses.append(view.mean(stream, each[:, 0]))
         return {"domain": (losses[0] + losses[1]) / 2}
 
 
@@ -133,11 +134,15 @@ class Translate(Method):
         return batch._replace(inputs=self.generator(batch.inputs))
 
     def terms(self, view):
-        fake, real = (view.batches[name].inputs.mean(1) for name in ("speech", "target"))
+        fake, real = (
+            masked_mean(view.batches[name].inputs, view.batches[name].lengths)
+            for name in ("speech", "target")
+        )
+        judge = self.discriminator
         if view.phase == "train":
-            return {"fool": F.softplus(-self.discriminator(fake)).mean()}
-        d = self.discriminator
-        return {"tell": (F.softplus(d(fake.detach())) + 0).mean() + F.softplus(-d(real)).mean()}
+            return {"fool": view.mean("speech", F.softplus(-judge(fake))[:, 0])}
+        told = view.mean("speech", F.softplus(judge(fake.detach()))[:, 0])
+        return {"tell": told + view.mean("target", F.softplus(-judge(real))[:, 0])}
 
     def phases(self):
         return [Phase("discriminate", list(self.discriminator.parameters()))]

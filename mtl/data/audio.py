@@ -213,10 +213,9 @@ def _member(path: Path, key: str | None) -> NDArray[Any]:
 @lru_cache(maxsize=8)
 def _archive(path: str, changed_ns: int, process: int) -> Any:
     # By process: forked workers would share, and move, one position in the open file.
-    archive = np.load(path, allow_pickle=False)
-    if isinstance(archive, np.ndarray):
-        raise ValueError("a single array; name it .npy")
-    return archive
+    if not zipfile.is_zipfile(path):  # np.load would leave the file open
+        raise ValueError("not a whole .npz archive")
+    return np.load(path, allow_pickle=False)
 
 
 def _missing(path: Path) -> AudioError:

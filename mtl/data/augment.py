@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+STEPS = 20  # speeds are multiples of 1/20: the resampling kernel stays small
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -17,9 +19,10 @@ class Augment:
 
     SpecAugment (Park 2019): `time_masks` stretches of up to `time_frames` frames, together at most
     `time_share` of the utterance, and `bin_masks` bands of up to `bins` mel bins are set to the mean.
-    Speed perturbation (Ko 2015) plays the samples at one of the `speeds`. White noise is added at a
-    random signal-to-noise ratio within `noise_db`. `draws` > 0 repeats the draws of the first `draws`
-    epochs, so that caches of what a frozen part computes stay exact.
+    Speed perturbation (Ko 2015) plays the samples at one of the `speeds`, multiples of 0.05. White
+    noise is added at a random signal-to-noise ratio within `noise_db`. `draws` > 0 repeats the draws of
+    the first `draws` epochs, so that caches of what a frozen part computes stay exact. Raises ValueError
+    for other speeds.
     """
 
     time_masks: int = 0
@@ -31,6 +34,13 @@ class Augment:
     noise_db: tuple[float, float] | None = None
     draws: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        steps = [speed * STEPS for speed in self.speeds]
+        if not steps or any(step < 1 or abs(step - round(step)) > 1e-6 for step in steps):
+            raise ValueError(
+                f"speeds are {self.speeds}; give multiples of {1 / STEPS}, such as 0.9"
+            )
 
     def rng(self, name: str, epoch: int, purpose: int) -> np.random.Generator:
         """Give the generator of one example in one epoch."""
@@ -79,6 +89,5 @@ def change_speed(samples: Tensor, speed: float, hz: int) -> Tensor:
         return samples
     from torchaudio.functional import resample
 
-    step = round(speed * 20)  # twentieths keep the resampling kernel small
-    changed: Tensor = resample(samples, step * hz // 20, hz)
+    changed: Tensor = resample(samples, round(speed * STEPS) * hz // STEPS, hz)
     return changed

@@ -5,9 +5,10 @@ The key holds the content and the settings, so a changed file or setting never g
 
 import hashlib
 import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -68,23 +69,27 @@ class Cache:
         if self.folder is None:
             return
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
         try:
-            with os.fdopen(handle, "wb") as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
                 np.save(file, value.numpy())
-            os.replace(name, path)
+            partial.replace(path)
         except OSError:
-            Path(name).unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 def content_key(path: Path, *settings: object) -> str:
-    """Name a file's content together with settings; the content is hashed, not the date.
+    """Name a file's content together with settings; a moved or copied file keeps its name.
 
-    Raises OSError where the file cannot be read.
+    The file is read once, and again when its date or size changes. Raises OSError where it cannot be.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    status = path.stat()
+    return f"{_digest(path, status.st_mtime_ns, status.st_size)} {settings!r}"
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: Path, changed_ns: int, size: int) -> str:
     with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return f"{digest.hexdigest()} {settings!r}"
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -46,8 +46,8 @@ def speak(
     """Return the samples (N,) in [-1, 1] of `text` and their rate in hz; the same for equal calls.
 
     `voice` is one of `languages()`, `variant` one of `variants()`; `words_per_minute` lies in
-    80..450 and `pitch` in 0..99. Raises ValueError for anything else and ImportError without
-    espeak-ng.
+    80..450 and `pitch` in 0..99; `seed` varies the breath of breathy voices. Raises ValueError
+    for a value outside these and ImportError without espeak-ng.
 
     >>> samples, hz = speak("goedemorgen", "nl", "f2")
     >>> hz, 0.5 < len(samples) / hz < 2.0
@@ -70,7 +70,8 @@ def speak(
     with _LOCK:
         library, hz = _restart(seed)
         library.espeak_SetSynthCallback(callback := _CALLBACK(collect))
-        library.espeak_SetVoiceByName(f"{voice}+{variant}".encode())
+        # by its file: given a bare code, espeak reads all its voices to find the one
+        library.espeak_SetVoiceByName(f"{_identifiers()[voice]}+{variant}".encode())
         library.espeak_SetParameter(_RATE, words_per_minute, 0)
         library.espeak_SetParameter(_PITCH, pitch, 0)
         library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 1, 0, _UTF8, None, None)
@@ -84,13 +85,13 @@ def ipa(text: str, language: str) -> str:
     Raises ValueError for a language that is not in `languages()`.
 
     >>> ipa("goedemorgen", "nl")
-    'ɣudəmˈɔrɣən'
+    'ɣˈudəmˌɔrɣən'
     """
     check("language", language, languages())
     clauses = []
     with _LOCK:
         library, _ = _engine or _restart(0)
-        library.espeak_SetVoiceByName(language.encode())
+        library.espeak_SetVoiceByName(_identifiers()[language].encode())
         library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         rest = ctypes.c_char_p(text.encode())
         while rest.value is not None:  # one clause a call; the pointer is null after the last
@@ -100,23 +101,13 @@ def ipa(text: str, language: str) -> str:
     return " ".join(re.sub(r"\([\w-]+\)", "", " ".join(clauses)).split())
 
 
-@functools.cache
 def languages() -> tuple[str, ...]:
     """Return the codes of the languages that espeak-ng speaks, in order.
 
     >>> {"en", "en-us", "nl", "pt-br"} <= set(languages())
     True
     """
-    with _LOCK:
-        library, _ = _engine or _restart(0)
-        library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
-        listed = library.espeak_ListVoices(None)
-        codes, index = set(), 0
-        while listed[index]:
-            # the file's name, not the language inside it: espeak loads "fr" but not its "fr-fr"
-            codes.add(listed[index].contents.identifier.decode().rpartition("/")[2].lower())
-            index += 1
-    return tuple(sorted(codes))
+    return tuple(sorted(_identifiers()))
 
 
 @functools.cache
@@ -128,6 +119,19 @@ def variants() -> tuple[str, ...]:
     """
     folder = Path(_loader().get_data_path()) / "voices" / "!v"
     return tuple(sorted(path.name for path in folder.iterdir()))
+
+
+@functools.cache
+def _identifiers() -> dict[str, str]:
+    """Map the code of a language to its file, such as "nl" to "gmw/nl"."""
+    with _LOCK:
+        library, _ = _engine or _restart(0)
+        library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
+        listed, files = library.espeak_ListVoices(None), list[str]()
+        while listed[len(files)]:
+            files.append(listed[len(files)].contents.identifier.decode())
+    # the file's name, not the language inside it: espeak loads "fr" but not its "fr-fr"
+    return {file.rpartition("/")[2].lower(): file for file in files}
 
 
 def check(what: str, name: str, known: Sequence[str]) -> None:
@@ -148,10 +152,11 @@ def _loader() -> Any:
 def _restart(seed: int) -> tuple[ctypes.CDLL, int]:
     """Load espeak-ng with all its static variables as new, and seed both its generators."""
     global _engine
-    if _engine is not None:
-        _engine[0].espeak_Terminate()
-        _ctypes.dlclose(_engine[0]._handle)
     loader = _loader()
+    if _engine is not None:
+        library, _engine = _engine[0], None  # nothing may call it from here on
+        library.espeak_Terminate()
+        _ctypes.dlclose(library._handle)
     library = ctypes.CDLL(loader.get_library_path())
     hz = library.espeak_Initialize(_SYNCHRONOUS, 0, str(loader.get_data_path()).encode(), 0)
     if hz <= 0:

@@ -104,6 +104,7 @@ def parse_manifest(path: str | Path) -> Iterator[Utterance | Defect]:
     Raises `ManifestError` only for a manifest that is missing or has no lines.
     """
     path = Path(path)
+    folder = path.parent  # once: each call makes a new Path
     lines: dict[str, int] = {}  # id -> where it was first seen
     measured = 0
     for line, record in _records(path):
@@ -122,7 +123,7 @@ def parse_manifest(path: str | Path) -> Iterator[Utterance | Defect]:
             yield Defect(where, name, "id", message)
         measured += record.get("duration") is None
         try:
-            yield _utterance(record, name, line, path)
+            yield _utterance(record, name, line, path, folder)
         except AudioError as error:
             yield Defect(where, name, "audio", str(error))
     if measured:
@@ -253,13 +254,15 @@ def _name(record: Mapping[str, Any], line: int, taken: Container[str]) -> str:
     return f"{name}#{line}" if name in taken else name
 
 
-def _utterance(record: dict[str, Any], name: str, line: int, manifest: Path) -> Utterance:
+def _utterance(
+    record: dict[str, Any], name: str, line: int, manifest: Path, folder: Path
+) -> Utterance:
     get: Callable[[str], Any] = record.get
     key = get("feature_key") or None
     features = manifest.with_suffix(".npz") if key else None
     if get("feature_path"):
-        features = manifest.parent / get("feature_path")
-    audio = manifest.parent / get("audio_filepath") if get("audio_filepath") else None
+        features = folder / get("feature_path")
+    audio = folder / get("audio_filepath") if get("audio_filepath") else None
     offset = float(get("offset") or 0.0)
     seconds = get("duration")
     if seconds is None:

@@ -167,19 +167,9 @@ thing: červený kabát|stará mapa|tato židle|čerstvý chléb|zelené kolo
 who: anna|můj bratr|lékař|naše sousedka|petr|mladá královna
 """
 _ANY = "say: {big}|{big} {n}|{big} {big}|{o} {o}|{o} {n} {n}|{tel}|{n} {n} {n}|{o} {big}|{big} {h}"
-_TEXTS = {
-    "en": _ENGLISH,
-    "de": _GERMAN,
-    "fr": _FRENCH,
-    "es": _SPANISH,
-    "it": _ITALIAN,
-    "nl": _DUTCH,
-    "pt": _PORTUGUESE,
-    "sv": _SWEDISH,
-    "ru": _RUSSIAN,
-    "pl": _POLISH,
-    "cs": _CZECH,
-}
+_TEXTS = {"en": _ENGLISH, "de": _GERMAN, "fr": _FRENCH, "es": _SPANISH, "it": _ITALIAN}
+_TEXTS |= {"nl": _DUTCH, "pt": _PORTUGUESE, "sv": _SWEDISH, "ru": _RUSSIAN, "pl": _POLISH}
+_TEXTS |= {"cs": _CZECH}
 
 
 def sentences(lang: str, count: int, seed: int, exclude: Collection[str] = ()) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl.batch import Example
-from mtl.data.audio import read_audio, read_frames
+from mtl.data.audio import audio_seconds, read_audio, read_frames
 from mtl.data.augment import Augment, change_speed
 from mtl.data.cache import Cache, content_key
 from mtl.data.manifest import Utterance
@@ -19,6 +19,7 @@ from mtl.encoder import Encoder
 from mtl.head import Head
 from mtl.model import Model
 from mtl.registry import describe
+from mtl.text import SymbolError
 
 
 class Speech:
@@ -46,8 +47,9 @@ class Speech:
         # A copy stays on the processor, where data workers compute, wherever the model goes.
         self._stem: Encoder = copy.deepcopy(model.stem(stream)).cpu().requires_grad_(False)
         self._settings = str(describe(self._stem))
-        self._tasks = {t.label or t.name: _Target(t.name, model) for t in model.tasks_of(stream)}
+        self._tasks = [(t.label or t.name, _Target(t.name, model)) for t in model.tasks_of(stream)]
         self._augment, self._cache, self._groups = augment, cache, dict(groups or {})
+        self.settings = f"{self._settings} {augment} {cache is not None}"
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -66,17 +68,30 @@ class Speech:
         try:
             frames = self._frames(utterance, draw)
             labels = self._targets(utterance, len(frames)) if targets else {}
+            groups = self._numbers(utterance)
         except ValueError as error:
             raise ValueError(f"{utterance.where} ({utterance.id}): {error}") from error
-        groups = {
-            column: numbers[str(getattr(utterance, column))]
-            for column, numbers in self._groups.items()
-        }
         return Example(frames, labels, utterance.weight, groups, utterance.id)
 
+    def _numbers(self, utterance: Utterance) -> dict[str, int]:
+        found = {}
+        for column, numbers in self._groups.items():
+            value = str(getattr(utterance, column))
+            if value not in numbers:
+                raise ValueError(
+                    f"{column} {value!r} has no number; known are {len(numbers)} others"
+                )
+            found[column] = numbers[value]
+        return found
+
     def _targets(self, utterance: Utterance, frames: int) -> dict[str, Tensor]:
-        raw = raw_labels(utterance)
-        return {n: target(raw[n], frames) for n, target in self._tasks.items() if n in raw}
+        raw, found = raw_labels(utterance), dict[str, Tensor]()
+        for name, target in self._tasks:
+            if name in raw:
+                encoded = target(raw[name], frames)
+                if not found.setdefault(name, encoded).equal(encoded):
+                    raise ValueError(f"two heads encode label {name!r} differently; rename one")
+        return found
 
     def _frames(self, utterance: Utterance, draw: int | None) -> Tensor:
         """Give the stem's prepared input (T, D), augmented where `draw` is a number."""
@@ -96,12 +111,17 @@ class Speech:
                 samples = noise.noise(samples, utterance.id, draw) if noise else samples
             return self._stem.prepare(samples)
 
-        if self._cache is None or noise is not None:
+        # Features are read as fast as a cache of them would be.
+        if self._cache is None or noise is not None or utterance.audio is None:
             return compute()
         place = (utterance.offset, utterance.seconds, speed)
-        if self._cache.folder is None or utterance.audio is None:
-            return self._cache.get(f"{utterance.manifest} {utterance.id} {place}", compute)
-        return self._cache.get(content_key(utterance.audio, place, self._settings), compute)
+        if self._cache.folder is None:
+            return self._cache.get(f"{utterance.audio} {place} {self._settings}", compute)
+        try:
+            key = content_key(utterance.audio, place, self._settings)
+        except OSError as error:
+            raise ValueError(f"{utterance.audio}: {error.strerror}") from error
+        return self._cache.get(key, compute)
 
     def _raw(self, utterance: Utterance) -> Tensor:
         """Read samples (N,) or precomputed frames (T, D)."""
@@ -109,10 +129,11 @@ class Speech:
             if utterance.features is None:
                 raise ValueError("neither audio nor features; give audio_filepath")
             return torch.from_numpy(read_frames(utterance.features, utterance.key))
-        seconds = utterance.seconds if utterance.offset else None
-        return torch.from_numpy(
-            read_audio(utterance.audio, self._stem.hz, utterance.offset, seconds)
-        )
+        offset, seconds = utterance.offset, utterance.seconds
+        # Durations are rounded: at offset 0 a line is a cut only where the file goes well past it.
+        cut = offset or audio_seconds(utterance.audio) > 1.05 * seconds + 0.01
+        samples = read_audio(utterance.audio, self._stem.hz, offset, seconds if cut else None)
+        return torch.from_numpy(samples)
 
 
 class _Target:
@@ -132,7 +153,7 @@ def raw_labels(utterance: Utterance) -> dict[str, Any]:
     """Give all labels that an utterance carries, by name."""
     lang = utterance.lang
     labels: dict[str, Any] = {"language": lang, "speaker": utterance.speaker}
-    if utterance.text:
+    if utterance.text.strip():
         labels |= {"text": utterance.text, lang: utterance.text}
     if utterance.phonemes:
         labels |= {"phonemes": utterance.phonemes, f"{lang}-phonemes": utterance.phonemes}
@@ -169,7 +190,7 @@ def screen(
 
     Nothing is read from the disk: a broken file is found, counted and named when it is first loaded.
     """
-    tasks = {task.label or task.name: task.name for task in model.tasks_of(stream)}
+    tasks = [(task.label or task.name, task.name) for task in model.tasks_of(stream)]
     kept, skipped = [], []
     for utterance in utterances:
         kind, reason = _unusable(utterance, model, stream, tasks)
@@ -182,24 +203,28 @@ def screen(
 
 
 def _unusable(
-    utterance: Utterance, model: Model, stream: str, tasks: Mapping[str, str]
+    utterance: Utterance, model: Model, stream: str, tasks: Sequence[tuple[str, str]]
 ) -> tuple[str, str]:
     """Give (kind, reason), both empty where the utterance is fine."""
     raw = raw_labels(utterance)
-    if not utterance.text.strip():
-        return "no text", "empty text; write what is said, or drop the line"
-    if "text" not in tasks and utterance.lang not in tasks:
-        known = ", ".join(name for name in tasks if name not in ("language", "speaker"))
+    # What every utterance has does not make it useful to a model that is to learn more.
+    wanted = [name for name, _ in tasks if name not in ("language", "speaker")]
+    if wanted and not set(wanted) & set(raw):
+        if "text" not in raw:
+            return "no text", "empty text; write what is said, or drop the line"
+        known = ", ".join(wanted)
         return "language", f"language {utterance.lang!r} has no task; this model has: {known}"
     frames = round(utterance.seconds * model.stem(stream).frames_per_second)
-    for name, task in tasks.items():
+    for name, task in tasks:
         if name not in raw:
             continue
         head: Head = model.head(task)
         try:
             label = head.encode(raw[name])
-        except ValueError as error:
+        except SymbolError as error:
             return "symbols", str(error)
+        except ValueError as error:
+            return "label", str(error)
         if problem := too_short(model, task, label, frames):
             return "too short", problem
     return "", ""

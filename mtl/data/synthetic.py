@@ -50,7 +50,7 @@ DEV_VOICES = ("Annie", "shelby", "Mario", "norbert", "paul", "sandro")
 TEST_VOICES = ("Andrea", "f3", "steph", "Andy", "Nguyen", "m3", "pablo", "quincy")
 FAR_VOICES = tuple(_FAR.split())
 _VOICES = {"train": TRAIN_VOICES, "dev": DEV_VOICES, "test": TEST_VOICES}
-_WORTH_A_WORKER = 400  # utterances: a worker takes about as long to start as to make these
+_WORTH_A_WORKER = 400  # utterances: made in the time that a worker takes to start
 _UNREADABLE = ("he", "ja")  # espeak-ng spells kanji out, and Hebrew without its vowels
 
 
@@ -120,7 +120,7 @@ def make_voice(
     """
     espeak.check("language", lang, languages())
     espeak.check("voice", voice, espeak.variants())
-    settings = {"lang": lang, "voice": voice, "count": count, "seed": seed}
+    settings = {"voice": voice, "lang": lang, "count": count, "seed": seed}
 
     def plan() -> dict[str, list[_Job]]:
         return {voice: _jobs(lang, voice, count, seed, (voice,), exclude)}
@@ -177,8 +177,8 @@ def _cached(
     """Return the folder of the corpus that `settings` describe, made by one process only."""
     root = folder or Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl")
     versions = [metadata.version(package) for package in ("espeakng-loader", "num2words")]
-    key = json.dumps([VERSION, versions, settings], sort_keys=True)
-    made = root / "corpus" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    key = json.dumps([VERSION, versions, settings], sort_keys=True).encode()
+    made = root / "corpus" / hashlib.sha256(key).hexdigest()[:16]
     if made.is_dir():
         return made
     made.parent.mkdir(parents=True, exist_ok=True)
@@ -203,14 +203,13 @@ def _make(plan: dict[str, list[_Job]], folder: Path, workers: int | None, progre
         (folder / split).mkdir(parents=True)
     jobs = [job for split in plan.values() for job in split]
     workers = workers or min(os.cpu_count() or 1, 1 + len(jobs) // _WORTH_A_WORKER)
-    rows = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with (
         Progress(*columns, TimeRemainingColumn(), disable=not progress) as bar,
         contextlib.closing(_rows(jobs, folder, workers)) as made,
     ):
-        for row in bar.track(made, total=len(jobs), description="making speech"):
-            rows[row["id"]] = row
+        tracked = bar.track(made, total=len(jobs), description="making speech")
+        rows = {row["id"]: row for row in tracked}
     for split, its in plan.items():
         lines = (json.dumps(rows[job.id], ensure_ascii=False) + "\n" for job in its)
         (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -227,7 +226,7 @@ def _rows(jobs: list[_Job], folder: Path, workers: int) -> Generator[dict[str, A
         return
     command = [sys.executable, "-c", "from mtl.data.synthetic import _worker; _worker()"]
     paths = os.pathsep.join(filter(None, sys.path))
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    settings = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     read, write = os.pipe()  # one for all: a line written in one call stays whole
     running: list[subprocess.Popen[bytes]] = []
     try:
@@ -238,15 +237,12 @@ def _rows(jobs: list[_Job], folder: Path, workers: int) -> Generator[dict[str, A
                     with tempfile.TemporaryFile("w+") as orders:
                         json.dump([str(folder), share], orders)
                         orders.seek(0)
-                        running.append(
-                            subprocess.Popen(command, stdin=orders, stdout=sink, env=environment)
-                        )
+                        worker = subprocess.Popen(command, stdin=orders, stdout=sink, env=settings)
+                        running.append(worker)
             yield from map(json.loads, lines)
         for process in running:
-            if process.wait() != 0:
-                raise RuntimeError(
-                    f"a speech worker ended with code {process.returncode}, see above"
-                )
+            if code := process.wait():
+                raise RuntimeError(f"a worker that made speech ended with code {code}, see above")
     finally:
         for process in running:
             process.kill()
@@ -275,15 +271,9 @@ def _render(job: _Job, folder: Path) -> dict[str, Any]:
         raise RuntimeError(f"{job.id}: espeak-ng gave no sound for {job.text!r}")
     wave = _recorded(speech[loud[0] : loud[-1] + 1], rng)
     soundfile.write(folder / job.file, wave, HZ, format="FLAC", subtype="PCM_16")
-    return {
-        "id": job.id,
-        "audio_filepath": job.file,
-        "duration": round(len(wave) / HZ, 4),
-        "text": job.text,
-        "lang": job.lang,
-        "speaker": job.speaker,
-        "phonemes": espeak.ipa(job.text, language),
-    }
+    seconds, phonemes = round(len(wave) / HZ, 4), espeak.ipa(job.text, language)
+    spoken = {"text": job.text, "lang": job.lang, "speaker": job.speaker, "phonemes": phonemes}
+    return {"id": job.id, "audio_filepath": job.file, "duration": seconds, **spoken}
 
 
 def _recorded(speech: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int16]:
@@ -291,11 +281,12 @@ def _recorded(speech: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.
     rms, peak = np.sqrt(np.mean(speech**2)), np.abs(speech).max()
     gain = min(_amplitude(rng.uniform(-32, -20)) / rms, 0.8 / peak)
     clean = np.pad(gain * speech, round(PAD_SECONDS * HZ))
-    noise = rng.standard_normal(len(clean))
+    noise = rng.standard_normal(1 << len(clean).bit_length())  # a length that the FFT is quick on
     if rng.random() < 0.5:
         spectrum = np.fft.rfft(noise)
         spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))  # pink: power falls as 1 / frequency
-        noise = np.fft.irfft(spectrum, len(clean))
+        noise = np.fft.irfft(spectrum)
+    noise = noise[: len(clean)]
     noise *= gain * rms * _amplitude(-rng.uniform(15, 40)) / np.sqrt(np.mean(noise**2))
     return np.clip(np.round(32767 * (clean + noise)), -32768, 32767).astype(np.int16)
 

@@ -27,19 +27,23 @@ class Classify(Head):
         if pool not in POOLS:
             raise ValueError(f"pool {pool!r} is not known; choose one of {', '.join(POOLS)}")
         if len(set(classes)) != len(classes):
-            raise ValueError(f"classes repeat: {sorted({c for c in classes if classes.count(c) > 1})}")
+            raise ValueError(
+                f"classes repeat: {sorted({c for c in classes if classes.count(c) > 1})}"
+            )
         self.classes, self.pool, self.dropout = list(classes), pool, dropout
 
     def build(self, dim: int) -> None:
         """Make the output layer, and the scorer of frames if they are weighed."""
         self.output = nn.Linear(dim, len(self.classes))
         if self.pool == "attention":
-            self.weigh = nn.Linear(dim, 1)
+            self.weigh = nn.Linear(dim, 1, bias=False)
 
     def encode(self, label: Any) -> Tensor:
         """Give the index () of a class name; raises ValueError for an unknown one."""
         if label not in self.classes:
-            raise ValueError(f"class {label!r} is not known; this head has: {', '.join(self.classes)}")
+            raise ValueError(
+                f"class {label!r} is not known; this head has: {', '.join(self.classes)}"
+            )
         return torch.tensor(self.classes.index(label))
 
     def scores(self, f: Features) -> Scores:
@@ -52,7 +56,8 @@ class Classify(Head):
             return masked_mean(f.x, f.lengths)
         padding = ~valid(f.lengths.clamp(min=1), f.x.shape[1])
         weights = self.weigh(f.x)[..., 0].float().masked_fill(padding, -torch.inf).softmax(1)
-        return (f.x * weights[..., None]).sum(1)
+        pooled: Tensor = (f.x * weights[..., None]).sum(1)
+        return pooled
 
     def loss(self, scores: Scores, labels: Labels) -> Tensor:
         """Give the cross entropy (B,) in nats."""

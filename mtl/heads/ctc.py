@@ -29,7 +29,7 @@ class CTC(Head):
     metrics = ("cer", "wer")
 
     def __init__(
-        self, symbols: list[str], upsample: int = 1, rules: dict[str, str] | None = None
+        self, symbols: list[str], upsample: int = 1, rules: dict[str, Any] | None = None
     ) -> None:
         super().__init__()
         if wrong := sorted({s for s in symbols if len(s) != 1 or symbols.count(s) > 1}):

@@ -10,12 +10,21 @@ from mtl.layers import Subsampling, standardise
 class Frames(Encoder):
     """Frames of any origin, subsampled: (B, T, bins) -> (B, ceil(T/subsample), dim).
 
-    `normalise` gives every bin of an utterance mean 0 and variance 1.
+    `normalise` gives every bin of an utterance mean 0 and variance 1; `frames_per_second` counts frames as
+    they come.
     """
 
-    def __init__(self, bins: int, dim: int, subsample: int = 2, normalise: bool = True) -> None:
+    def __init__(
+        self,
+        bins: int,
+        dim: int,
+        subsample: int = 2,
+        normalise: bool = True,
+        frames_per_second: float = 100.0,
+    ) -> None:
         super().__init__(dim)
         self.bins, self.subsample, self.normalise = bins, subsample, normalise
+        self.frames_per_second = frames_per_second
         self.subsampling = Subsampling(bins, dim, subsample)
 
     def prepare(self, raw: Tensor) -> Tensor:
@@ -33,4 +42,5 @@ class Frames(Encoder):
 
     def enter(self, batch: Batch) -> Flow:
         """Subsample."""
-        return Flow(*self.subsampling(batch.inputs, batch.lengths), batch.groups)
+        x, lengths = self.subsampling(batch.inputs, batch.lengths)
+        return Flow(x, lengths, batch.groups)

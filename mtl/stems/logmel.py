@@ -35,6 +35,7 @@ class LogMel(Encoder):
         super().__init__(dim)
         self.hz, self.bins, self.subsample = hz, bins, subsample
         self.window_seconds, self.hop_seconds = window_seconds, hop_seconds
+        self.frames_per_second = 1 / hop_seconds
         self.subsampling = Subsampling(bins, dim, subsample)
 
     def prepare(self, raw: Tensor) -> Tensor:
@@ -58,7 +59,8 @@ class LogMel(Encoder):
             prepared = [self.prepare(samples[:length]) for samples, length in rows]
             inputs = pad(prepared)
             lengths = torch.tensor([len(frames) for frames in prepared], device=lengths.device)
-        return Flow(*self.subsampling(inputs, lengths), batch.groups)
+        x, lengths = self.subsampling(inputs, lengths)
+        return Flow(x, lengths, batch.groups)
 
 
 def spectrogram(samples: Tensor, window: int, hop: int) -> Tensor:
