@@ -20,7 +20,8 @@ class DiskFull(OSError):
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target` that takes its place when the block ends well.
 
-    Raises `DiskFull`, naming the folder and what is free, when the disk fills.
+    Raises `DiskFull`, naming the folder and what is free, when the disk fills, and FileExistsError
+    where `target` holds other files than the new folder, which would be lost.
 
     >>> with tempfile.TemporaryDirectory() as root:
     ...     with atomic_folder(Path(root, "model")) as folder:
@@ -36,6 +37,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             yield folder
             for path in folder.iterdir():
                 _sync(path)
+            _refuse_others(folder, target)
             _replace(folder, target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -95,6 +97,14 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _refuse_others(folder: Path, target: Path) -> None:
+    """Raise FileExistsError where `target` holds files that `folder` would not replace."""
+    if target.is_dir() and (others := sorted(set(os.listdir(target)) - set(os.listdir(folder)))):
+        raise FileExistsError(
+            f"{target} holds other files, such as {others[0]}: choose another folder, or move them"
+        )
 
 
 def _replace(folder: Path, target: Path) -> None:

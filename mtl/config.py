@@ -1,10 +1,12 @@
 """Config: the settings of a training run. Each field's docstring is its `--help`."""
 
+import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_origin
 
 
 @dataclass
@@ -75,18 +77,23 @@ class Fit:
 Settings = TypeVar("Settings")
 
 
-def parse(settings: type[Settings], description: str, argv: Sequence[str] | None = None) -> Settings:
+def parse(
+    settings: type[Settings], description: str, argv: Sequence[str] | None = None
+) -> Settings:
     """Read a recipe's dataclass from the command line and YAML files.
 
     Every field is an option, nested ones with dots (`--fit.lr 1e-3`); `--config FILE` reads YAML. A dash
-    counts as an underscore, `--flag` alone as `--flag true` and `--no-flag` as `--flag false`.
+    counts as an underscore, `--flag` alone as `--flag true`, `--no-flag` as `--flag false`, and a list
+    takes several words.
 
+    >>> from dataclasses import field
     >>> @dataclass
     ... class Tiny:
     ...     smoke: bool = False
     ...     low_resource: str = ""
-    >>> parse(Tiny, "A tiny recipe.", ["--smoke", "--low-resource", "nl=60"])
-    Tiny(smoke=True, low_resource='nl=60')
+    ...     data: list[Path] = field(default_factory=list)
+    >>> parse(Tiny, "A tiny recipe.", ["--smoke", "--low-resource", "nl=60", "--data", "a", "b"])
+    Tiny(smoke=True, low_resource='nl=60', data=[PosixPath('a'), PosixPath('b')])
     """
     from jsonargparse import ArgumentParser, set_parsing_settings
 
@@ -95,25 +102,31 @@ def parse(settings: type[Settings], description: str, argv: Sequence[str] | None
     parser.add_argument("--config", action="config", help="YAML file with any of the settings")
     parser.add_class_arguments(settings)
     flags = {field.name for field in fields(settings) if field.type is bool}  # type: ignore[arg-type]
-    read = parser.parse_args(_plain(sys.argv[1:] if argv is None else argv, flags))
+    many = {field.name for field in fields(settings) if get_origin(field.type) is list}  # type: ignore[arg-type]
+    words = sys.argv[1:] if argv is None else argv
+    read = parser.parse_args(_plain(words, flags, many))
     built = parser.instantiate_classes(read)
     return settings(**{field.name: built[field.name] for field in fields(settings)})  # type: ignore[arg-type]
 
 
-def _plain(argv: Sequence[str], flags: set[str]) -> list[str]:
-    """Write options as jsonargparse wants them."""
-    plain = []
-    for place, word in enumerate(argv):
-        if not word.startswith("--"):
-            plain.append(word)
-            continue
-        name, *value = word.removeprefix("--").split("=", 1)
-        name = name.replace("-", "_")
-        alone = not value and (place + 1 == len(argv) or argv[place + 1].startswith("--"))
-        if name.removeprefix("no_") in flags and alone:
-            value = ["false" if name.startswith("no_") else "true"]
-            name = name.removeprefix("no_")
-        plain.append("=".join([f"--{name}", *value]))
+def _plain(words: Sequence[str], flags: set[str], many: set[str]) -> list[str]:
+    """Write options as jsonargparse wants them: `--a-b x y` as `--a_b=["x", "y"]`, `--no-c` as false."""
+    options: list[tuple[str, list[str]]] = []
+    loose: list[str] = []
+    for word in words:
+        if word.startswith("--"):
+            name, *value = word.removeprefix("--").split("=", 1)
+            options.append((name.replace("-", "_"), value))
+        else:
+            (options[-1][1] if options else loose).append(word)
+    plain = loose
+    for name, values in options:
+        if name.removeprefix("no_") in flags and not values:
+            plain.append(f"--{name.removeprefix('no_')}={str(name in flags).lower()}")
+        elif name in many and not (len(values) == 1 and values[0].startswith("[")):
+            plain.append(f"--{name}={json.dumps(values)}")
+        else:
+            plain += ["=".join([f"--{name}", *values[:1]]), *values[1:]]
     return plain
 
 
@@ -121,8 +134,10 @@ def write(settings: Any, path: Path) -> None:
     """Write the resolved settings as YAML, so that `--config` repeats the run."""
     import yaml
 
+    from mtl.atomic import atomic_text
+
     text = yaml.safe_dump(_simple(asdict(settings)), sort_keys=False, allow_unicode=True)
-    path.write_text(text, encoding="utf-8")
+    atomic_text(path, text)
 
 
 def _simple(value: Any) -> Any:
@@ -131,3 +146,18 @@ def _simple(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_simple(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def launch(main: Callable[[], None]) -> None:
+    """Run a recipe's `main`; an error that its message explains ends it with that message alone.
+
+    MTL_DEBUG=1 in the environment shows the traceback.
+    """
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; start the same command again to resume")
+    except (ValueError, OSError, FloatingPointError, MemoryError, ImportError) as error:
+        if os.environ.get("MTL_DEBUG"):
+            raise
+        sys.exit(f"error: {error}")

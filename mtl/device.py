@@ -1,6 +1,8 @@
 """Device: precision and threads that suit this machine, and the Accelerator that uses them."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,17 @@ def set_threads(wanted: int, processes_here: int = 1) -> int:
     threads = wanted or max(cores // processes_here, 1)
     torch.set_num_threads(threads)
     return threads
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def processes_here() -> int:

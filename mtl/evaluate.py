@@ -85,7 +85,7 @@ class Evaluation:
 def evaluate(
     model: Model, data: Mapping[str, Data], *, batch: float = 60.0, accelerator: Any = None
 ) -> Evaluation:
-    """Evaluate every task on the labels that the data sets, by stream, hold for it.
+    """Evaluate every task that is not auxiliary on the labels that the data sets, by stream, hold for it.
 
     An example that cannot be used (unreadable, too short) counts as an error and keeps its row. With an
     accelerator the batches are shared between processes, and all of them get the whole result.
@@ -100,14 +100,14 @@ def evaluate(
     if share[1] > 1:
         from accelerate.utils import gather_object
 
-        rows = sorted(gather_object(rows), key=lambda row: row[0])
+        rows = gather_object(rows)
     return Evaluation([row for _, row in sorted(rows, key=lambda row: row[0])])
 
 
 def _stream_rows(
     model: Model, stream: str, data: Data, batch: float, share: tuple[int, int], autocast: Any
 ) -> list[tuple[tuple[str, int], Row]]:
-    tasks = model.tasks_of(stream)
+    tasks = [task for task in model.tasks_of(stream) if not task.auxiliary]
 
     def select(index: int) -> list[str]:
         known = data.labels(index)

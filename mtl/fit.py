@@ -60,6 +60,11 @@ def fit(
         raise ValueError("fit needs at least one stream")
     for name in (*streams, *(dev or {})):
         model.stem(name)
+    if config.patience and not (dev and config.eval_every):
+        raise ValueError(
+            f"fit.patience is {config.patience}, but nothing is evaluated on the way: give dev data "
+            "and fit.eval_every"
+        )
     if config.overfit:
         streams = {name: stream.first(config.overfit) for name, stream in streams.items()}
     with ExitStack() as stack:
@@ -192,7 +197,8 @@ class _Run:
         self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
         each = sum(len(stream.data) / len(stream) for stream in self.streams.values())
         speed = done * each / max(self.state["seconds"], 1e-9)
-        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        hidden = {task.name for task in self.model.tasks.values() if task.auxiliary}
+        shown = " ".join(f"{n} {value:.3f}" for n, value in losses.items() if n not in hidden)
         bar.update(done, f"{speed:.0f} examples/s  loss: {shown}")
 
     def _evaluate(self, done: int, bar: Bar) -> bool:

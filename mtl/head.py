@@ -67,7 +67,7 @@ class Task(NamedTuple):
     """One task: which stream it reads, its head (or the name of the task whose head it shares).
 
     `at` names an inner block to read instead of the trunk's end; `label` the label it learns from (the
-    task's name by default).
+    task's name by default). An `auxiliary` task is trained, and neither predicted nor evaluated.
     """
 
     name: str
@@ -77,3 +77,4 @@ class Task(NamedTuple):
     metric: str | None = None
     weight: float = 1.0
     label: str | None = None
+    auxiliary: bool = False

@@ -157,7 +157,8 @@ class Model(nn.Module):
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write `config.json` and `model.safetensors`; the folder changes at once or not at all.
 
-        Raises `mtl.atomic.DiskFull` when the disk fills.
+        Raises `mtl.atomic.DiskFull` when the disk fills, FileExistsError where the folder holds other
+        files.
         """
         from safetensors.torch import save_file
 
@@ -168,7 +169,7 @@ class Model(nn.Module):
         }
         with atomic_folder(Path(folder)) as new:
             (new / "config.json").write_text(
-                json.dumps(self.config(), ensure_ascii=False, indent=1)
+                json.dumps(self.config(), ensure_ascii=False, indent=1), encoding="utf-8"
             )
             save_file(weights, new / "model.safetensors", metadata={"format": "pt"})
 
@@ -186,7 +187,7 @@ class Model(nn.Module):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder} holds no {name}: not a model saved by mtl")
         try:
-            config = json.loads((folder / "config.json").read_text())
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{folder}/config.json is not JSON: {error}") from error
         model = cls.from_config(config)

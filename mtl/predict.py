@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mtl.batch import Batch, Example, Features, collate
+from mtl.device import one_thread
 from mtl.head import Prediction
 from mtl.model import Model
 from mtl.ops import masked_mean
@@ -41,7 +42,7 @@ def predict(
     `tasks` names the tasks to answer (default: all of the stream), or gives them per index. `batch` is
     the seconds (or examples) that run at once; `share` = (rank, world) takes that part of the batches.
     """
-    every = [task.name for task in model.tasks_of(stream)]
+    every = [task.name for task in model.tasks_of(stream) if not task.auxiliary]
     select = tasks if callable(tasks) else lambda index: every if tasks is None else tasks
     answers: list[Answer] = []
     with _evaluating(model):
@@ -93,12 +94,13 @@ def _loaded(
     rank, world = share
     for chunk in chunks(data.seconds, batch)[rank::world]:
         indices, examples, failed = [], [], []
-        for index in chunk:
-            try:
-                examples.append(data.example(index, targets=False))
-                indices.append(index)
-            except ValueError as error:
-                failed.append(Answer(index, data.ids[index], {}, str(error)))
+        with one_thread():  # as while training: several would round differently
+            for index in chunk:
+                try:
+                    examples.append(data.example(index, targets=False))
+                    indices.append(index)
+                except ValueError as error:
+                    failed.append(Answer(index, data.ids[index], {}, str(error)))
         if examples or failed:
             yield indices, examples, failed
 
@@ -119,7 +121,8 @@ def chunks(seconds: NDArray[np.float64], batch: float) -> list[list[int]]:
 
 def _features(model: Model, stream: str, batch: Batch, taps: Sequence[str] = ()) -> Features:
     """Run a batch on the model's device."""
-    wanted = {*taps, *(task.at for task in model.tasks_of(stream) if task.at is not None)}
+    inner = [task.at for task in model.tasks_of(stream) if not task.auxiliary]
+    wanted = {*taps, *(block for block in inner if block is not None)}
     features: Features = model(stream, batch.to(next(model.parameters()).device), wanted)
     return features
 

@@ -65,7 +65,9 @@ class Report:
         for note in self.notes:
             console.print(note, highlight=False, markup=False)
         for claim in self.claims:
-            console.print(f"claim: {claim.claim}: {claim.verdict}{_measured(claim)}", highlight=False)
+            console.print(
+                f"claim: {claim.claim}: {claim.verdict}{_measured(claim)}", highlight=False
+            )
 
     def _table(self) -> Table:
         table = Table(title=self.recipe)

@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from mtl.batch import Batch, Example, collate
+from mtl.device import one_thread
+from mtl.mix import Mix, quotas, shares
 
-Mix = str | float | Mapping[str, float]
 SPARES = 16  # examples tried where none of a batch can be used, before giving up
 
 
 class Data(Protocol):
-    """A data set: `seconds` (N,) is the cost of each example (ones for images), `ids` names them."""
+    """A data set: `seconds` (N,) is the cost of each example (ones for images), `ids` names them.
+
+    It may have a text `settings`; a run does not resume on data with other ids, costs or settings.
+    """
 
     @property
     def seconds(self) -> NDArray[np.float64]:
@@ -53,6 +57,7 @@ class Subset:
         self.data, self.indices = data, list(indices)
         self.seconds = data.seconds[self.indices]
         self.ids = [data.ids[index] for index in self.indices]
+        self.settings = getattr(data, "settings", "")
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -113,7 +118,7 @@ class Stream:
         self._groups = {name: np.array(groups[name]) for name in sorted(groups)}
         sizes = {name: len(members) for name, members in self._groups.items()}
         self.shares = shares(sizes, self.mix)
-        self._quotas = _quotas(self.shares, len(self.data))
+        self._quotas = quotas(self.shares, len(self.data))
         mean = {n: float(self.data.seconds[m].mean()) for n, m in self._groups.items()}
         total = sum(mean[name] * quota for name, quota in self._quotas.items())
         wanted = max(math.ceil(total / self.batch - 1e-9), 1)
@@ -192,42 +197,6 @@ class Stream:
         return padded
 
 
-def shares(sizes: Mapping[str, int], mix: Mix) -> dict[str, float]:
-    """Give each group's share of the draws; they add up to 1.
-
-    >>> shares({"en": 90, "nl": 10}, 2.0)["nl"]
-    0.25
-    >>> shares({"de": 45, "en": 45, "nl": 10}, {"nl": 0.5})
-    {'de': 0.25, 'en': 0.25, 'nl': 0.5}
-    """
-    if isinstance(mix, Mapping):
-        return _explicit(sizes, mix)
-    powers = {"proportional": 1.0, "uniform": 0.0}
-    if isinstance(mix, str) and mix not in powers:
-        raise ValueError(f"mix {mix!r}: give proportional, uniform, a temperature or shares")
-    if not isinstance(mix, str) and mix <= 0:
-        raise ValueError(f"a mixing temperature of {mix} is not positive")
-    power = powers[mix] if isinstance(mix, str) else 1 / mix
-    weights = {name: size**power for name, size in sizes.items()}
-    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
-
-
-def _explicit(sizes: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, float]:
-    if unknown := set(mix) - set(sizes):
-        raise ValueError(f"mix names {sorted(unknown)}; the data has: {', '.join(sizes)}")
-    rest = {name: size for name, size in sizes.items() if name not in mix}
-    left = 1 - sum(mix.values())
-    if min(mix.values(), default=0) < 0 or left < -1e-9 or (not rest and abs(left) > 1e-9):
-        raise ValueError(f"mix {dict(mix)}: shares must be positive and add up to at most 1")
-    total = sum(rest.values())
-    return {name: mix[name] if name in mix else left * sizes[name] / total for name in sizes}
-
-
-def _quotas(share: Mapping[str, float], count: int) -> dict[str, int]:
-    """Round shares of `count` draws to whole numbers, at least 1 where the share is not 0."""
-    return {name: max(1, round(part * count)) if part > 0 else 0 for name, part in share.items()}
-
-
 class Part(NamedTuple):
     """One process' part of a step: batches by stream, global example counts, skipped (id, reason)."""
 
@@ -255,7 +224,8 @@ class Parts(Dataset[Part]):
     def __getitem__(self, key: tuple[int, int]) -> Part:
         step, part = key
         draws = {name: stream.draws(step, self.seed) for name, stream in self.streams.items()}
-        return self.load(draws, part)
+        with one_thread():  # as in worker processes: several would round differently
+            return self.load(draws, part)
 
     def load(self, draws: Mapping[str, list[Draw]], part: int = 0) -> Part:
         """Load this process' share of the given global batches."""

@@ -30,7 +30,9 @@ class Updater:
     def __init__(self, step: Step, config: Fit, accelerator: Any, steps: int) -> None:
         self.step, self.config, self.accelerator, self.steps = step, config, accelerator, steps
         self.phases = step.phases()
-        optimizer = torch.optim.AdamW(_decay_groups(step, config), lr=config.lr, betas=(0.9, 0.98))
+        optimizer = torch.optim.AdamW(
+            _decay_groups(step, config), lr=config.lr, betas=(0.9, 0.98), fused=True
+        )
         self.wrapped, self.optimizer = accelerator.prepare(step, optimizer)
 
     def run(self, index: int, parts: list[Part]) -> Update:

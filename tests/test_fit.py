@@ -1,22 +1,15 @@
 import itertools
-import math
 import sys
 import warnings
 
 import numpy as np
 import pytest
-import torch
 from test_contract import Translate
-from toy import Spelled, assert_same_weights, model, train
-from torch import nn
+from toy import Bad, Spelled, assert_same_weights, model, train
 
 from mtl.config import Fit
-from mtl.device import make_accelerator
 from mtl.fit import fit
-from mtl.heads.classify import Classify
-from mtl.method import Method
-from mtl.step import Step
-from mtl.stream import Parts, Stream
+from mtl.stream import Stream
 from mtl.update import Updater
 
 
@@ -88,155 +81,6 @@ def test_a_finished_run_only_gives_its_result(tmp_path, monkeypatch):
     assert_same_weights(first.model, again.model)
 
 
-def test_the_dry_run_changes_nothing():
-    runs = [train(net=model(0.3), dry_run=dry).model for dry in (False, True)]
-    assert_same_weights(*runs)
-
-
-def test_the_dry_run_leaves_running_means_alone():
-    class Counting(Classify):
-        def build(self, dim):
-            super().build(dim)
-            self.norm = nn.BatchNorm1d(len(self.classes))
-
-        def scores(self, f):
-            scores = super().scores(f)
-            return scores._replace(x=self.norm(scores.x))
-
-    nets = []
-    for dry in (False, True):
-        net = model()
-        counting = Counting(["nl", "cy"])
-        counting.build(8)
-        net.heads["language"] = counting
-        torch.manual_seed(0)
-        nn.init.normal_(counting.output.weight)
-        nets.append(train(net=net, dry_run=dry, steps=3).model)
-    assert_same_weights(*nets)
-    assert nets[0].heads["language"].norm.num_batches_tracked == 3
-
-
-@pytest.mark.parametrize(
-    "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), "DefaultCPUAllocator"],
-    ids=["device", "python", "processor"],
-)
-def test_too_little_memory_shows_at_once(error, monkeypatch):
-    def full(*_):
-        if isinstance(error, str):
-            torch.empty(10**15)
-        raise error
-
-    net = model()
-    monkeypatch.setattr(net.trunk, "enter", full)
-    with pytest.raises(MemoryError, match=r"speech \(\d+, \d+, 6\).*lower the seconds per batch"):
-        train(net=net, dry_run=True)
-
-
-def test_other_errors_of_the_dry_run_stay_what_they_are(monkeypatch):
-    net = model()
-    monkeypatch.setattr(net.trunk, "enter", lambda batch: torch.ones(2) @ torch.ones(3))
-    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
-        train(net=net, dry_run=True)
-
-
-class Bad(Spelled):
-    """Some examples are poison: `nan` ids have a NaN input, `broken` ids cannot be read."""
-
-    def __init__(self, *args, nan=(), broken=(), **more):
-        super().__init__(*args, **more)
-        self.nan, self.broken = nan, broken
-
-    def example(self, index, draw=None, targets=True):
-        if self.ids[index] in self.broken:
-            raise ValueError(f"toy.jsonl:{index}: cannot be read")
-        example = super().example(index, draw, targets)
-        if self.ids[index] in self.nan:
-            example.input[0] = math.nan
-        return example
-
-
-def test_a_step_with_a_nan_changes_nothing_and_names_the_example():
-    net = model()
-    net.heads["language"].register_buffer("seen", torch.zeros(()))
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    updater = Updater(Step(net), Fit(precision="no"), make_accelerator(Fit(precision="no")), 10)
-    streams = {"speech": Stream(Bad(nan={"x4"}), 100.0)}
-    update = updater.run(0, [Parts(streams, 0)[0, 0]])
-    assert not update.finite and update.guilty == ("x4",)
-    assert all(value.equal(before[name]) for name, value in net.state_dict().items())
-    good = updater.run(1, [Parts({"speech": Stream(Spelled(), 100.0)}, 0)[0, 0]])
-    assert good.finite and not net.trunk.norm.weight.equal(before["trunk.norm.weight"])
-
-
-def test_a_step_that_is_not_finite_leaves_running_means_alone():
-    net = model()
-    norm = nn.BatchNorm1d(8)
-    leave = net.trunk.leave
-
-    def normed(flow):
-        f = leave(flow)
-        return f._replace(x=norm(f.x.transpose(1, 2)).transpose(1, 2))
-
-    net.trunk.leave, net.trunk.norm_after = normed, norm
-    updater = Updater(Step(net), Fit(precision="no"), make_accelerator(Fit(precision="no")), 10)
-    assert not updater.run(0, [Parts({"speech": Stream(Bad(nan={"x4"}), 100.0)}, 0)[0, 0]]).finite
-    assert norm.running_mean.eq(0).all() and norm.num_batches_tracked == 0
-
-
-def test_training_goes_on_after_a_nan():
-    fitted = train(Bad(nan={"x4"}), steps=20)
-    assert fitted.skipped == {"x4": "loss or gradient not finite"}
-    assert all(value.isfinite().all() for value in fitted.model.state_dict().values())
-    assert fitted.steps == 20 and fitted.history
-
-
-def test_nans_in_every_step_end_the_run():
-    everything = {f"x{index}" for index in range(12)}
-    with pytest.raises(FloatingPointError, match=r"3 steps in a row .*x\d+.*lower fit.lr, now 0.002"):
-        train(Bad(nan=everything), max_skipped=3)
-
-
-def test_an_overflow_without_a_guilty_example_is_named_by_its_step():
-    class Steep(Method):
-        def terms(self, view):
-            x = view.features["speech"].x
-            return {"root": (x * 0).clamp(min=0).sqrt().sum()}
-
-    with pytest.raises(FloatingPointError, match="no single example, the gradient overflowed"):
-        train(methods={"steep": Steep()}, max_skipped=1)
-
-
-def test_a_loss_scale_shrinks_after_an_overflow(monkeypatch):
-    accelerator = make_accelerator(Fit(precision="no"))
-    updater = Updater(Step(model()), Fit(precision="no"), accelerator, 10)
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    accelerator.scaler = updater.optimizer.scaler = scaler
-    accelerator.native_amp = True
-    monkeypatch.setattr(type(accelerator), "mixed_precision", "fp16")
-    for _ in range(2):
-        part = Parts({"speech": Stream(Bad(nan={"x4"}), 100.0)}, 0)[0, 0]
-        assert not updater.run(0, [part]).finite
-    assert scaler.get_scale() == 256.0
-
-
-def test_unreadable_examples_are_skipped_with_their_reason():
-    fitted = train(Bad(broken={"x1", "x7"}), steps=20)
-    reasons = {"x1": "toy.jsonl:1: cannot be read", "x7": "toy.jsonl:7: cannot be read"}
-    assert fitted.skipped == reasons
-
-
-def test_a_batch_of_nothing_but_unreadable_examples_does_not_end_the_run():
-    fitted = train(Bad(broken={"x2"}), batch=1.0, steps=12)
-    assert fitted.skipped == {"x2": "toy.jsonl:2: cannot be read"}
-    assert fitted.steps == 12
-
-
-def test_data_without_one_readable_example_end_the_run():
-    with pytest.raises(ValueError, match="none of .* examples can be used; first: toy.jsonl"):
-        train(Bad(broken={f"x{index}" for index in range(12)}))
-
-
 def test_skipped_examples_survive_a_resume(tmp_path, monkeypatch):
     stop_at(monkeypatch, 15)
     data = {"data": Bad(broken={"x1"}, nan={"x4"}), "out": tmp_path, "steps": 16, "save_every": 5}
@@ -288,7 +132,8 @@ class Scripted:
 
 
 @pytest.mark.parametrize(
-    ("final", "chosen"), [((0.3, 0.2, 0.4), "best"), ((0.1, 0.2, 0.4), "last"), ((0.3, 0.3, 0.1), "averaged")]
+    ("final", "chosen"),
+    [((0.3, 0.2, 0.4), "best"), ((0.1, 0.2, 0.4), "last"), ((0.3, 0.3, 0.1), "averaged")],
 )
 def test_dev_data_choose_the_weights(final, chosen, tmp_path, monkeypatch):
     """Scores during training make step 4 the best; those at the end decide."""
@@ -300,7 +145,9 @@ def test_dev_data_choose_the_weights(final, chosen, tmp_path, monkeypatch):
     fitted = train(dev=dev, out=tmp_path, eval_every=2, save_every=2, average=3)
     assert fitted.chosen == chosen
     wanted = {"best": [4], "last": [10], "averaged": [6, 8, 10]}[chosen]
-    files = [load_file(tmp_path / f"checkpoints/step-{step:08d}/step.safetensors") for step in wanted]
+    files = [
+        load_file(tmp_path / f"checkpoints/step-{step:08d}/step.safetensors") for step in wanted
+    ]
     for name, value in fitted.model.state_dict().items():
         mean = np.mean([file[f"model.{name}"].double().numpy() for file in files], 0)
         np.testing.assert_allclose(value.double(), mean, rtol=1e-6, atol=1e-8)
@@ -343,7 +190,7 @@ def test_trackers_write_beside_the_checkpoints(tmp_path):
 
 
 def test_trackers_need_a_folder():
-    with pytest.raises(ValueError, match="fit.trackers is 'tensorboard': give an output folder"):
+    with pytest.raises(ValueError, match=r"fit.trackers is 'tensorboard': give an output folder"):
         train(trackers="tensorboard")
 
 
@@ -351,8 +198,12 @@ def test_trackers_need_a_folder():
     ("change", "message"),
     [
         ({"streams": {}}, "at least one stream"),
-        ({"streams": {"sound": Stream(Spelled(), 8.0)}}, "no stream 'sound'; this model has: speech"),
+        (
+            {"streams": {"sound": Stream(Spelled(), 8.0)}},
+            "no stream 'sound'; this model has: speech",
+        ),
         ({"dev": {"dev": Spelled()}}, "no stream 'dev'; this model has: speech, target"),
+        ({"config": Fit(patience=2)}, "fit.patience is 2, but nothing is evaluated on the way"),
     ],
 )
 def test_wrong_arguments_are_refused_before_training(change, message):

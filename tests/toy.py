@@ -1,5 +1,7 @@
 """A task that can be learnt in seconds: each letter is a stretch of frames, spoken in two languages."""
 
+import math
+
 import numpy as np
 import torch
 from test_contract import DIM, Linear
@@ -56,6 +58,22 @@ class Spelled:
         return Example(frames, encoded if targets else {}, 1.0, {}, self.ids[index])
 
 
+class Bad(Spelled):
+    """Some examples are poison: `nan` ids have a NaN input, `broken` ids cannot be read."""
+
+    def __init__(self, *args, nan=(), broken=(), **more):
+        super().__init__(*args, **more)
+        self.nan, self.broken = nan, broken
+
+    def example(self, index, draw=None, targets=True):
+        if self.ids[index] in self.broken:
+            raise ValueError(f"toy.jsonl:{index}: cannot be read")
+        example = super().example(index, draw, targets)
+        if self.ids[index] in self.nan:
+            example.input[0] = math.nan
+        return example
+
+
 def model(dropout=0.0, seed=0, depth=1):
     """Two languages and a language identifier on one stream, and an unlabelled stream beside it."""
     torch.manual_seed(seed)
@@ -65,7 +83,9 @@ def model(dropout=0.0, seed=0, depth=1):
     return Model({"speech": Linear(6, DIM)}, trunk, tasks, streams={"target": "speech"})
 
 
-def train(data=None, out=None, *, net=None, target=None, batch=8.0, dev=None, methods=None, **config):
+def train(
+    data=None, out=None, *, net=None, target=None, batch=8.0, dev=None, methods=None, **config
+):
     """Fit the toy model, by default as fast as it goes."""
     quick = {"steps": 10, "precision": "no", "threads": 1, "log_every": 5, "dry_run": False}
     streams = {"speech": Stream(data or Spelled(), batch)}

@@ -31,7 +31,8 @@ def load_model(source: str) -> "Model":
 
 def writers(model: "Model") -> dict[str, str]:
     """Give the languages that a model writes, each with its task; "text" is a task for all languages."""
-    labels = {task.label or task.name: task.name for task in model.tasks_of(STREAM)}
+    tasks = [task for task in model.tasks_of(STREAM) if not task.auxiliary]
+    labels = {task.label or task.name: task.name for task in tasks}
     return {
         label: name
         for label, name in labels.items()

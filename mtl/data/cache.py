@@ -9,11 +9,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+CHECK = 16  # bytes of the checksum before an array on disk
 
 
 class Cache:
@@ -54,15 +57,20 @@ class Cache:
 
     def _path(self, key: str) -> Path:
         name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        return Path(self.folder or "", name[:2], f"{name}.npy")
+        return Path(self.folder or "", name[:2], f"{name}.cache")
 
     def _read(self, key: str) -> Tensor | None:
         if self.folder is None:
             return None
         try:
-            return torch.from_numpy(np.load(self._path(key), allow_pickle=False))
-        except (OSError, ValueError, EOFError):
+            content = self._path(key).read_bytes()
+        except OSError:
             return None
+        # A damaged header makes numpy raise almost anything, and damaged numbers nothing at all.
+        check, array = content[:CHECK], content[CHECK:]
+        if check != _checksum(array):
+            return None
+        return torch.from_numpy(np.load(BytesIO(array), allow_pickle=False))
 
     def _write(self, key: str, value: Tensor) -> None:
         """Write in one move; a full disk costs the cache, not the run."""
@@ -70,14 +78,19 @@ class Cache:
             return
         path = self._path(key)
         partial = path.with_suffix(f".{os.getpid()}.partial")
+        array = BytesIO()
+        np.save(array, value.numpy())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                np.save(file, value.numpy())
+            partial.write_bytes(_checksum(array.getvalue()) + array.getvalue())
             partial.replace(path)
         except OSError:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=CHECK).digest()
 
 
 def content_key(path: Path, *settings: object) -> str:

@@ -148,13 +148,14 @@ def write_manifest(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def hold_out(
-    utterances: Sequence[Utterance], share: float = 0.1, seed: int = 0
+    utterances: Sequence[Utterance], share: float = 0.1, seed: int = 0, speakers: bool = True
 ) -> tuple[list[Utterance], list[Utterance]]:
     """Split into (train, dev), about `share` of each language in dev, and log how.
 
-    A language with three speakers or more gives whole speakers, so that dev measures new voices;
-    another gives single utterances. A language with one utterance keeps it in train. A speaker
-    counts per language. The choice depends on `seed`, ids and speakers, not on the order.
+    A language with three speakers or more gives whole speakers, so that dev measures new voices,
+    unless `speakers` is False; another gives single utterances. A language with one utterance keeps
+    it in train. A speaker counts per language. The choice depends on `seed`, ids and speakers, not
+    on the order.
     """
     if not 0 < share < 1:
         raise ValueError(f"share is {share}; wanted a fraction between 0 and 1, such as 0.1")
@@ -163,8 +164,8 @@ def hold_out(
         langs[utterance.lang].append(utterance)
     held: set[tuple[Path, int]] = set()
     for lang, group in sorted(langs.items()):
-        speakers = {u.speaker for u in group}
-        by_speaker = len(speakers) >= 3
+        voices = {u.speaker for u in group}
+        by_speaker = speakers and len(voices) >= 3
         units: dict[str, list[Utterance]] = defaultdict(list)
         for u in group:
             units[u.speaker if by_speaker else f"{u.id} {u.manifest}"].append(u)

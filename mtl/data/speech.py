@@ -1,8 +1,10 @@
 """Speech: utterances as training examples, and the count of those that cannot be used."""
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,7 @@ from mtl.encoder import Encoder
 from mtl.head import Head
 from mtl.model import Model
 from mtl.registry import describe
-from mtl.text import SymbolError
+from mtl.text import SymbolError, TextRules, normalise
 
 
 class Speech:
@@ -237,3 +239,32 @@ def describe_skips(skips: Sequence[Skip], total: int) -> list[str]:
         first = next(skip for skip in skips if (skip.lang, skip.kind) == (lang, kind))
         lines.append(f"{lang}: left out {count} of {total} utterances ({kind}), {first.reason}")
     return lines
+
+
+def choose_subsample(
+    utterances: Iterable[Utterance], rules: TextRules, most: float = 0.005, hz: float = 100.0
+) -> tuple[int, list[str]]:
+    """Choose the coarsest frame rate at which CTC can spell all but a share `most` of each language.
+
+    `hz` frames per second enter the stem. Gives the subsampling (4, 3, 2 or 1) and a line for each
+    language that a coarser one would lose more of.
+    """
+    needs: dict[str, list[tuple[int, float]]] = {}
+    for utterance in utterances:
+        text = normalise(utterance.text, rules)
+        needed = len(text) + sum(a == b for a, b in pairwise(text))
+        needs.setdefault(utterance.lang, []).append((needed, utterance.seconds * hz))
+    lines = []
+    for factor in (4, 3, 2, 1):
+        lost = {
+            lang: sum(needed > math.ceil(frames / factor) for needed, frames in pairs) / len(pairs)
+            for lang, pairs in sorted(needs.items())
+        }
+        bad = {lang: share for lang, share in lost.items() if share > most}
+        if not bad:
+            break
+        lines += [
+            f"{lang}: {share:.1%} of the utterances have more symbols than frames at {factor}x"
+            for lang, share in bad.items()
+        ]
+    return factor, lines

@@ -162,7 +162,7 @@ def test_masks_are_left_out_without_padding():
 def test_depthwise_is_a_grouped_convolution(frames):
     layer = Depthwise(dim=6, kernel=5).double()
     x = torch.randn(3, frames, 6, dtype=torch.double, requires_grad=True)
-    expected = F.conv1d(x.mT, layer.weight[:, None], padding=2, groups=6).mT
+    expected = F.conv1d(x.mT, layer.weight, padding=2, groups=6).mT
     torch.testing.assert_close(layer(x), expected)
     upstream = torch.randn_like(expected)
     wanted = torch.autograd.grad(expected, (x, layer.weight), upstream)

@@ -1,0 +1,143 @@
+"""Splits: train, dev and test utterances of several languages, from manifests or the own corpus."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from mtl.data.manifest import ManifestError, Utterance, hold_out, read_manifest
+
+CORPUS = "en=1500,de=1500,fr=1500,es=1500,it=1500"
+SMALL = 12  # utterances per language of a smoke run
+
+
+@dataclass
+class Source:
+    """Where a recipe's utterances come from: its first settings."""
+
+    data: list[Path] = field(default_factory=list)
+    """training manifests (JSON lines); none makes the embedded corpus"""
+    dev: list[Path] = field(default_factory=list)
+    """manifests that choose the weights; none holds out a tenth of the training data"""
+    test: list[Path] = field(default_factory=list)
+    """manifests to report on; none reports on the dev part, and says so"""
+    hold_out: Literal["speakers", "utterances"] = "speakers"
+    """what the dev part holds out where none is given"""
+    languages: str = ""
+    """comma separated, each with =COUNT to cap it; default: all of `data`, or the corpus' own"""
+    low_resource: str = ""
+    """language=COUNT that gets little training data; the embedded corpus takes nl=60"""
+    smoke: bool = False
+    """seconds instead of minutes: a tiny corpus and network, to see that all runs"""
+
+    def read(self) -> "Splits":
+        """Read manifests, or make the embedded corpus where `data` names none.
+
+        Raises ManifestError for a language that the manifests lack or an id that two of them share.
+        """
+        own = not self.data
+        low = parse_counts(self.low_resource or ("nl=60" if own else ""))
+        caps = parse_counts(self.languages or (CORPUS if own else "")) | low
+        if own:
+            parts = _corpus(caps, self.smoke)
+        else:
+            wanted = set(caps) if self.languages else set()
+            parts = [_read(paths, wanted) for paths in (self.data, self.dev, self.test)]
+        _check_languages(parts[0], caps)
+        notes = []
+        if not parts[1]:
+            parts[0], parts[1] = hold_out(parts[0], speakers=self.hold_out == "speakers")
+            notes.append(f"dev: {len(parts[1])} training utterances held out by {self.hold_out}")
+        if not parts[2]:
+            parts[2] = parts[1]
+            notes.append("no test manifest: the figures are of dev, which chose the weights")
+        parts[0] = _capped(parts[0], caps)
+        notes += _leaks(parts[0], parts[2])
+        return Splits(parts[0], parts[1], parts[2], low, notes)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Utterances by part; `low` caps the training data of some languages; `notes` say what was done."""
+
+    train: list[Utterance]
+    dev: list[Utterance]
+    test: list[Utterance]
+    low: Mapping[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def languages(self) -> list[str]:
+        """List the languages of the training part."""
+        return sorted({utterance.lang for utterance in self.train})
+
+    def only(self, *languages: str) -> "Splits":
+        """Keep some languages."""
+        train, dev, test = (
+            [utterance for utterance in part if utterance.lang in languages]
+            for part in (self.train, self.dev, self.test)
+        )
+        return replace(self, train=train, dev=dev, test=test)
+
+
+def parse_counts(text: str) -> dict[str, int]:
+    """Read "en=1500,nl": no count (0) is no cap.
+
+    >>> parse_counts("en=1500,nl")
+    {'en': 1500, 'nl': 0}
+    """
+    counts = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        lang, _, count = part.partition("=")
+        if count and not (count.isdigit() and int(count)):
+            raise ValueError(f"{part!r}: write language=utterances, such as nl=60")
+        counts[lang] = int(count or 0)
+    return counts
+
+
+def _read(paths: Sequence[Path], wanted: set[str]) -> list[Utterance]:
+    found = [utterance for path in paths for utterance in read_manifest(path)]
+    seen: dict[str, str] = {}
+    for utterance in found:
+        if utterance.id in seen:
+            places = f"{seen[utterance.id]} and {utterance.where}"
+            raise ManifestError(f"id {utterance.id!r} stands in {places}: give each its own")
+        seen[utterance.id] = utterance.where
+    return [utterance for utterance in found if not wanted or utterance.lang in wanted]
+
+
+def _check_languages(train: Sequence[Utterance], wanted: Mapping[str, int]) -> None:
+    known = sorted({utterance.lang for utterance in train})
+    if missing := sorted(set(wanted) - set(known)):
+        raise ManifestError(f"no training utterance in {missing}; there are: {', '.join(known)}")
+
+
+def _corpus(caps: Mapping[str, int], small: bool) -> list[list[Utterance]]:
+    from mtl.data.synthetic import make_corpus
+
+    if uncounted := [lang for lang, count in caps.items() if not count]:
+        raise ValueError(f"{uncounted}: the embedded corpus needs a count, such as en=1500")
+    counts = {lang: min(count, SMALL) for lang, count in caps.items()} if small else dict(caps)
+    made = make_corpus(counts, dev=4, test=4) if small else make_corpus(counts)
+    return [read_manifest(path) for path in made.values()]
+
+
+def _capped(utterances: Sequence[Utterance], caps: Mapping[str, int]) -> list[Utterance]:
+    """Keep a fixed random choice of each capped language, whatever the order of the manifest."""
+    kept: set[str] = set()
+    for lang in {utterance.lang for utterance in utterances}:
+        ids = sorted((u.id for u in utterances if u.lang == lang), key=_shuffled)
+        kept.update(ids[: caps.get(lang) or len(ids)])
+    return [utterance for utterance in utterances if utterance.id in kept]
+
+
+def _shuffled(name: str) -> str:
+    return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+
+
+def _leaks(train: Sequence[Utterance], test: Sequence[Utterance]) -> list[str]:
+    """Say how many test texts also occur in training: such figures measure memory as well."""
+    known = {(utterance.lang, utterance.text) for utterance in train}
+    count = sum((utterance.lang, utterance.text) in known for utterance in test)
+    return [f"{count} of {len(test)} test texts also occur in training"] if count else []

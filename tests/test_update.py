@@ -1,0 +1,147 @@
+import pytest
+import torch
+from torch import nn
+from toy import Bad, Spelled, assert_same_weights, model, train
+
+from mtl.config import Fit
+from mtl.device import make_accelerator
+from mtl.heads.classify import Classify
+from mtl.method import Method
+from mtl.step import Step
+from mtl.stream import Parts, Stream
+from mtl.update import Updater
+
+
+def test_the_dry_run_changes_nothing():
+    runs = [train(net=model(0.3), dry_run=dry).model for dry in (False, True)]
+    assert_same_weights(*runs)
+
+
+def test_the_dry_run_leaves_running_means_alone():
+    class Counting(Classify):
+        def build(self, dim):
+            super().build(dim)
+            self.norm = nn.BatchNorm1d(len(self.classes))
+
+        def scores(self, f):
+            scores = super().scores(f)
+            return scores._replace(x=self.norm(scores.x))
+
+    nets = []
+    for dry in (False, True):
+        net = model()
+        counting = Counting(["nl", "cy"])
+        counting.build(8)
+        net.heads["language"] = counting
+        torch.manual_seed(0)
+        nn.init.normal_(counting.output.weight)
+        nets.append(train(net=net, dry_run=dry, steps=3).model)
+    assert_same_weights(*nets)
+    assert nets[0].heads["language"].norm.num_batches_tracked == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), "DefaultCPUAllocator"],
+    ids=["device", "python", "processor"],
+)
+def test_too_little_memory_shows_at_once(error, monkeypatch):
+    def full(*_):
+        if isinstance(error, str):
+            torch.empty(10**15)
+        raise error
+
+    net = model()
+    monkeypatch.setattr(net.trunk, "enter", full)
+    with pytest.raises(MemoryError, match=r"speech \(\d+, \d+, 6\).*lower the seconds per batch"):
+        train(net=net, dry_run=True)
+
+
+def test_other_errors_of_the_dry_run_stay_what_they_are(monkeypatch):
+    net = model()
+    monkeypatch.setattr(net.trunk, "enter", lambda batch: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        train(net=net, dry_run=True)
+
+
+def test_a_step_with_a_nan_changes_nothing_and_names_the_example():
+    net = model()
+    net.heads["language"].register_buffer("seen", torch.zeros(()))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    updater = Updater(Step(net), Fit(precision="no"), make_accelerator(Fit(precision="no")), 10)
+    streams = {"speech": Stream(Bad(nan={"x4"}), 100.0)}
+    update = updater.run(0, [Parts(streams, 0)[0, 0]])
+    assert not update.finite and update.guilty == ("x4",)
+    assert all(value.equal(before[name]) for name, value in net.state_dict().items())
+    good = updater.run(1, [Parts({"speech": Stream(Spelled(), 100.0)}, 0)[0, 0]])
+    assert good.finite and not net.trunk.norm.weight.equal(before["trunk.norm.weight"])
+
+
+def test_a_step_that_is_not_finite_leaves_running_means_alone():
+    net = model()
+    norm = nn.BatchNorm1d(8)
+    leave = net.trunk.leave
+
+    def normed(flow):
+        f = leave(flow)
+        return f._replace(x=norm(f.x.transpose(1, 2)).transpose(1, 2))
+
+    net.trunk.leave, net.trunk.norm_after = normed, norm
+    updater = Updater(Step(net), Fit(precision="no"), make_accelerator(Fit(precision="no")), 10)
+    assert not updater.run(0, [Parts({"speech": Stream(Bad(nan={"x4"}), 100.0)}, 0)[0, 0]]).finite
+    assert norm.running_mean.eq(0).all() and norm.num_batches_tracked == 0
+
+
+def test_training_goes_on_after_a_nan():
+    fitted = train(Bad(nan={"x4"}), steps=30, max_skipped=3)  # ten of them, never three in a row
+    assert fitted.skipped == {"x4": "loss or gradient not finite"}
+    assert all(value.isfinite().all() for value in fitted.model.state_dict().values())
+    assert fitted.steps == 30 and fitted.history
+
+
+def test_nans_in_every_step_end_the_run():
+    everything = {f"x{index}" for index in range(12)}
+    with pytest.raises(
+        FloatingPointError, match=r"3 steps in a row .*x\d+.*lower fit.lr, now 0.002"
+    ):
+        train(Bad(nan=everything), max_skipped=3)
+
+
+def test_an_overflow_without_a_guilty_example_is_named_by_its_step():
+    class Steep(Method):
+        def terms(self, view):
+            x = view.features["speech"].x
+            return {"root": (x * 0).clamp(min=0).sqrt().sum()}
+
+    with pytest.raises(FloatingPointError, match="no single example, the gradient overflowed"):
+        train(methods={"steep": Steep()}, max_skipped=1)
+
+
+def test_a_loss_scale_shrinks_after_an_overflow(monkeypatch):
+    accelerator = make_accelerator(Fit(precision="no"))
+    updater = Updater(Step(model()), Fit(precision="no"), accelerator, 10)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    accelerator.scaler = updater.optimizer.scaler = scaler
+    accelerator.native_amp = True
+    monkeypatch.setattr(type(accelerator), "mixed_precision", "fp16")
+    for _ in range(2):
+        part = Parts({"speech": Stream(Bad(nan={"x4"}), 100.0)}, 0)[0, 0]
+        assert not updater.run(0, [part]).finite
+    assert scaler.get_scale() == 256.0
+
+
+def test_unreadable_examples_are_skipped_with_their_reason():
+    fitted = train(Bad(broken={"x1", "x7"}), steps=20)
+    reasons = {"x1": "toy.jsonl:1: cannot be read", "x7": "toy.jsonl:7: cannot be read"}
+    assert fitted.skipped == reasons
+
+
+def test_a_batch_of_nothing_but_unreadable_examples_does_not_end_the_run():
+    fitted = train(Bad(broken={"x2"}), batch=1.0, steps=12)
+    assert fitted.skipped == {"x2": "toy.jsonl:2: cannot be read"}
+    assert fitted.steps == 12
+
+
+def test_data_without_one_readable_example_end_the_run():
+    with pytest.raises(ValueError, match=r"none of .* examples can be used; first: toy.jsonl"):
+        train(Bad(broken={f"x{index}" for index in range(12)}))
