@@ -105,7 +105,7 @@ def parse(
     many = {field.name for field in fields(settings) if get_origin(field.type) is list}  # type: ignore[arg-type]
     words = sys.argv[1:] if argv is None else argv
     read = parser.parse_args(_plain(words, flags, many))
-    built = parser.instantiate_classes(read)
+    built = parser.instantiate(read)
     return settings(**{field.name: built[field.name] for field in fields(settings)})  # type: ignore[arg-type]
 
 

@@ -22,7 +22,7 @@ LAYERS = {
     2: "stems/ trunks/ heads/ data/ decode/ config metrics",
     3: "method",
     4: "methods/ tune/",
-    5: "checkpoint device evaluate fit loop predict progress step stream study transfer update mtl",
+    5: "checkpoint device evaluate fit loop mix predict progress step stream study transfer update mtl",
     6: "commands/ report __main__",
     7: "recipes/",
 }

@@ -224,8 +224,17 @@ def test_too_short_counts_repeats_and_the_rate_of_the_model():
     assert too_short(model, "language", torch.tensor(1), 1) == ""
 
 
+@pytest.fixture
+def two_threads():
+    """More than a worker has: resampling rounds differently in each number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("disk", [False, True])
-def test_workers_load_the_same(disk, sounds, tmp_path):
+def test_workers_load_the_same(disk, two_threads, sounds, tmp_path):
     cache = Cache(folder=tmp_path) if disk else None
     utterances = manifest(sounds, rows()) + cuts(sounds)
     data = Speech(utterances, two_languages(), augment=STRONG, cache=cache)
