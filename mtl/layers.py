@@ -143,11 +143,13 @@ class Depthwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve, with zeros beyond both ends."""
-        weight = self.weight.to(x.dtype)
         if x.device.type != "cpu":
-            return convolve(x, weight, groups=len(weight))
-        out: Tensor = _Depthwise.apply(x, weight)  # type: ignore[no-untyped-call]
-        return out
+            return convolve(x, self.weight.to(x.dtype), groups=len(self.weight))
+        # In 32 bit: oneDNN's bfloat16 kernel for this never returns for some shapes when several
+        # threads share an odd batch (torch 2.12: B = 3, T = 70, 2 threads).
+        with torch.autocast("cpu", enabled=False):
+            out: Tensor = _Depthwise.apply(x.float(), self.weight)  # type: ignore[no-untyped-call]
+        return out.to(x.dtype)
 
 
 class _Depthwise(torch.autograd.Function):

@@ -20,7 +20,7 @@ LAYERS = {
     0: "atomic batch layers ops text balance/ instances/ score/ cluster/",
     1: "encoder head model registry",
     2: "stems/ trunks/ heads/ data/ decode/ config metrics",
-    3: "method",
+    3: "method recogniser",
     4: "methods/ tune/",
     5: "checkpoint device evaluate fit loop mix predict progress step stream study transfer update mtl",
     6: "commands/ report __main__",

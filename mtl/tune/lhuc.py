@@ -36,6 +36,8 @@ class Scale(nn.Module):
     def forward(self, flow: Flow) -> Flow:
         """Scale the frames of each example by its member's vector."""
         if self.column not in flow.groups:
-            raise ValueError(f"LHUC needs groups[{self.column!r}]; the batch has {list(flow.groups)}")
+            raise ValueError(
+                f"LHUC needs groups[{self.column!r}]; the batch has {list(flow.groups)}"
+            )
         scale: Tensor = 2 * torch.sigmoid(self.a[flow.groups[self.column]])
         return flow._replace(x=flow.x * scale[:, None].to(flow.x.dtype))
