@@ -83,8 +83,8 @@ class Example(NamedTuple):
     id: str = ""
 
 
-def collate(examples: Sequence[Example]) -> Batch:
-    """Pad examples to one batch.
+def collate(examples: Sequence[Example], multiple: int = 1) -> Batch:
+    """Pad examples to one batch, sequences to a length that `multiple` divides.
 
     >>> short, long = Example(torch.ones(2), id="a"), Example(torch.ones(3), id="b")
     >>> batch = collate([short, long])
@@ -95,6 +95,9 @@ def collate(examples: Sequence[Example]) -> Batch:
     image = first.dim() == 3
     lengths = [example.input.shape[-1 if image else 0] for example in examples]
     inputs = torch.stack([e.input for e in examples]) if image else pad([e.input for e in examples])
+    if not image and inputs.shape[1] % multiple:
+        short = -inputs.shape[1] % multiple
+        inputs = torch.cat([inputs, inputs.new_zeros(len(inputs), short, *inputs.shape[2:])], 1)
     names = sorted({name for example in examples for name in example.labels})
     groups = {
         name: torch.tensor([example.groups[name] for example in examples])

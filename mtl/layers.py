@@ -147,8 +147,9 @@ class Depthwise(nn.Module):
             return convolve(x, self.weight.to(x.dtype), groups=len(self.weight))
         # In 32 bit: oneDNN's bfloat16 kernel for this never returns for some shapes when several
         # threads share an odd batch (torch 2.12: B = 3, T = 70, 2 threads).
+        wide = torch.promote_types(self.weight.dtype, torch.float32)
         with torch.autocast("cpu", enabled=False):
-            out: Tensor = _Depthwise.apply(x.float(), self.weight)  # type: ignore[no-untyped-call]
+            out: Tensor = _Depthwise.apply(x.to(wide), self.weight.to(wide))  # type: ignore[no-untyped-call]
         return out.to(x.dtype)
 
 

@@ -18,6 +18,8 @@ from mtl.batch import Batch, Example, collate
 from mtl.device import one_thread
 from mtl.mix import Mix, quotas, shares
 
+# Frames to round up to. CPUs compile kernels for every new shape: 4 % of padding buys 15 % of time.
+MULTIPLE = 24
 SPARES = 16  # examples tried where none of a batch can be used, before giving up
 
 
@@ -254,7 +256,7 @@ class Parts(Dataset[Part]):
                 failed.append((data.ids[draw.example], str(error)))
         if not examples:
             raise ValueError(f"none of {len(failed)} examples can be used; first: {failed[0][1]}")
-        return collate(examples), failed
+        return collate(examples, MULTIPLE), failed
 
 
 def load_parts(parts: Parts, start: int, stop: int, workers: int = 0) -> Iterator[Part]:

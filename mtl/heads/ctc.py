@@ -81,9 +81,12 @@ class CTC(Head):
 
     def scores(self, f: Features) -> Scores:
         """Compute log-probabilities (B, T * upsample, V), in float32 whatever the features are."""
-        logits = self.output(f.x)
+        # In 32 bit: more exact, and a bfloat16 kernel is compiled anew for every number of rows, which
+        # differs by language and step; that took longer than the product itself.
+        with torch.autocast(f.x.device.type, enabled=False):
+            logits = self.output(f.x.float())
         logits = logits.view(len(logits), -1, len(self.symbols) + 1)
-        return Scores(logits.float().log_softmax(-1), self.frames(f.lengths))
+        return Scores(logits.log_softmax(-1), self.frames(f.lengths))
 
     def loss(self, scores: Scores, labels: Labels) -> Tensor:
         """Give nats per symbol (B,); 0 where the frames are too few for the label (see `needs`)."""
