@@ -6,6 +6,10 @@
 Without `--data` it makes its own corpus (extra `corpus`): spoken numbers, dates, times and prices, five
 languages in full and one with 60 utterances, test voices and texts never heard in training. The language
 with little data is also trained alone: the same network, stopped where its dev set says.
+
+Results (default settings, commit 87b3153, seed 0, two cores with AVX512-BF16, 620 s; CER in per cent on 100
+utterances per language of unheard voices): de 0.74, en 2.16, es 1.08, fr 4.04, it 0.57, mean 1.72;
+nl 7.88 with 60 utterances, 19.97 alone (-60 %, interval -51 to -69); language identification 99.3.
 """
 
 import time

@@ -1,0 +1,91 @@
+import importlib.util
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtl import Model
+from mtl.data.manifest import ManifestError, read_manifest
+from mtl.data.splits import Source
+from mtl.data.synthetic import make_corpus
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "multilingual_asr.py"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path_factory.getbasetemp() / "mtl"))
+
+
+def run(*argv):
+    spec = importlib.util.spec_from_file_location("multilingual_asr", RECIPE)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main([str(word) for word in argv])
+
+
+def test_smoke_ends_with_the_figures_and_a_model_that_loads(tmp_path, capsys):
+    run("--smoke", "--out", tmp_path)
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    languages = {"de", "en", "es", "fr", "it", "nl"}
+    assert set(figures["tasks"]) == {*languages, "language"}
+    assert all(figures["tasks"][lang]["n"] == 4 for lang in languages)
+    assert set(figures["comparisons"]["alone"]) == {"nl"}
+    assert [claim["claim"] for claim in figures["claims"]] == ["shared layers help nl (CER)"]
+    assert f"{100 * figures['tasks']['nl']['cer']:.2f}" in capsys.readouterr().out
+    assert languages < set(Model.from_pretrained(tmp_path / "model").tasks)
+
+
+def test_own_manifests_are_split_by_speaker_and_capped(tmp_path):
+    made = make_corpus({"en": 12, "nl": 12}, dev=2, test=4, folder=tmp_path)
+    argv = ["--data", made["train"], "--test", made["test"], "--low-resource", "nl=5", "--smoke"]
+    run(*argv, "--languages", "en,nl", "--out", tmp_path / "run", "--no-baseline")
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert set(figures["tasks"]) == {"en", "nl", "language"}
+    assert figures["comparisons"] == {}
+    assert any("held out by speakers" in note for note in figures["notes"])
+    splits = Source(data=[made["train"]], test=[made["test"]], low_resource="nl=5").read()
+    assert sum(utterance.lang == "nl" for utterance in splits.train) == 5
+    voices = [{u.speaker for u in part if u.lang == "en"} for part in (splits.train, splits.dev)]
+    assert not voices[0] & voices[1]
+
+
+def test_unknown_languages_and_shared_ids_are_named(tmp_path):
+    made = make_corpus({"en": 4}, dev=1, test=1, folder=tmp_path)
+    with pytest.raises(ManifestError, match=r"no training utterance in \['cy'\]; there are: en"):
+        Source(data=[made["train"]], languages="en,cy").read()
+    with pytest.raises(ManifestError, match="id 'en-train-00000' stands in"):
+        Source(data=[made["train"], made["train"]]).read()
+    with pytest.raises(ValueError, match="write language=utterances"):
+        Source(data=[made["train"]], low_resource="nl=few").read()
+
+
+def test_test_texts_that_were_trained_on_are_counted(tmp_path):
+    made = make_corpus({"en": 4}, dev=1, test=1, folder=tmp_path)
+    copied = tmp_path / "copied.jsonl"
+    copied.write_text(made["train"].read_text().replace('"en-train', '"seen'))
+    lines = [json.loads(line) for line in copied.read_text().splitlines()]
+    for line in lines:
+        line["audio_filepath"] = str(made["train"].parent / line["audio_filepath"])
+    copied.write_text("\n".join(map(json.dumps, lines)))
+    notes = Source(data=[made["train"]], test=[copied], hold_out="utterances").read().notes
+    known = len(read_manifest(made["train"])) - 1  # one of the four is held out for dev
+    assert f"{known} of 4 test texts also occur in training" in notes
+
+
+def test_a_wrong_manifest_ends_with_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(RECIPE), "--data", str(tmp_path / "no.jsonl")])
+    with pytest.raises(SystemExit, match=r"error: .*no\.jsonl: no such manifest"):
+        runpy.run_path(str(RECIPE), run_name="__main__")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("MTL_DATA" not in os.environ, reason="MTL_DATA names no folder of real data")
+def test_spoken_digits_are_learnt(tmp_path):
+    fsdd = Path(os.environ["MTL_DATA"], "speech", "fsdd")
+    argv = ["--data", fsdd / "train.jsonl", "--test", fsdd / "test.jsonl", "--fit.steps", 600]
+    run(*argv, "--hold-out", "utterances", "--out", tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["tasks"]["en"]["wer"] <= 0.03
