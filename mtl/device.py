@@ -14,7 +14,8 @@ from mtl.config import Fit
 def make_accelerator(config: Fit, out: Path | None = None) -> Any:
     """Give an Accelerator for `config`: DDP that tolerates unused heads, precision, trackers.
 
-    Raises ValueError where trackers are wanted but there is no folder `out` for them.
+    Raises ValueError where trackers are wanted but there is no folder `out` for them, or one
+    is not installed.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -25,12 +26,35 @@ def make_accelerator(config: Fit, out: Path | None = None) -> Any:
         raise ValueError(f"fit.trackers is {config.trackers!r}: give an output folder for its logs")
     # A second run in the same process may choose another precision; the state is a singleton.
     AcceleratorState._reset_state(reset_partial_state=False)
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=choose_precision(config.precision),
         log_with=trackers or None,
         project_dir=out,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    usable = {getattr(tracker, "value", tracker) for tracker in accelerator.log_with}
+    if missing := sorted(set(trackers) - usable - {"all"}):
+        raise ValueError(f"trackers {missing} are not installed: pip install {' '.join(missing)}")
+    return accelerator
+
+
+def start_processes() -> Any:
+    """Join the processes that the launcher started; gives accelerate's `PartialState`.
+
+    Raises ValueError where several were launched and each would train alone.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # Unlike an Accelerator, a PartialState does not look at this variable by itself.
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched > 1 and state.num_processes == 1:
+        raise ValueError(
+            f"{launched} processes were launched, but none finds the others: without GPUs set "
+            "ACCELERATE_USE_CPU=true"
+        )
+    return state
 
 
 def choose_precision(wanted: str) -> str:

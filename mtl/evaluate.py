@@ -1,5 +1,6 @@
 """Evaluate: compare a model's predictions with the labels, with intervals and the worst examples."""
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -57,11 +58,16 @@ class Evaluation:
     def interval(self, task: str, metric: str) -> Interval:
         """Give a metric's 95 % bootstrap interval, resampling whole groups (speakers)."""
         groups = [row.group for row in self.of(task)]
-        return bootstrap(*self.counts(task, metric), groups=groups if any(groups) else None)
+        found = bootstrap(*self.counts(task, metric), groups=groups if any(groups) else None)
+        most = 1.0 if METRICS[metric].direction == "max" else math.inf
+        bounded = all(map(math.isfinite, found))
+        return Interval(max(found.low, 0.0), min(found.high, most)) if bounded else found
 
     def worst(self, task: str, count: int = 5) -> list[Row]:
         """Give the examples with most errors by the first metric."""
         rows = self.of(task)
+        if not rows:
+            return []
         metric = next(iter(rows[0].counts))
         best_first = METRICS[metric].direction == "max"
         rows = sorted(rows, key=lambda row: row.counts[metric][0], reverse=not best_first)

@@ -14,6 +14,8 @@ from mtl.stems.logmel import LogMel
 from mtl.text import TextRules, normalise, symbols
 from mtl.trunks.conformer import Conformer
 
+LABELS = {"text", "language", "speaker", "phonemes", "label"}  # names that other labels have
+
 
 @dataclass
 class Net:
@@ -48,6 +50,8 @@ def recogniser(
         texts.setdefault(utterance.lang, []).append(normalise(utterance.text, rules))
     if silent := [lang for lang, found in texts.items() if not any(found)]:
         raise ValueError(f"no training utterance of {silent} has a text")
+    if taken := sorted(lang for lang in texts if lang in LABELS or "." in lang):
+        raise ValueError(f"languages {taken} in the manifest: write codes such as en or zh-tw")
     subsample, notes = choose_subsample(utterances, rules)
     subsample = net.subsample or subsample
     notes = [f"{note}: {subsample}x is taken" for note in notes]

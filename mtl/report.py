@@ -121,7 +121,9 @@ def _percent(value: float | None) -> str:
 
 
 def _interval(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+    if interval is None or not all(map(math.isfinite, interval)):
+        return ""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
 
 
 def _finite(value: Any) -> Any:

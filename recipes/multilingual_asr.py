@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from rich.console import Console
 
 from mtl import Model, Stream, evaluate, fit
@@ -26,6 +25,7 @@ from mtl.data.augment import Augment
 from mtl.data.cache import Cache
 from mtl.data.speech import Speech, describe_skips, screen
 from mtl.data.splits import Source, Splits
+from mtl.device import start_processes
 from mtl.evaluate import Evaluation
 from mtl.recogniser import Net, recogniser
 from mtl.report import Report, compare
@@ -61,14 +61,14 @@ class Config(Source):
 def main(argv: list[str] | None = None) -> None:
     """Read or make the data, train, evaluate on unheard voices, print and write the figures."""
     started, config = time.monotonic(), parse(Config, (__doc__ or "").split("\n")[0], argv)
-    state, cache = PartialState(), Cache()
+    state, cache = start_processes(), Cache()
     CONSOLE.quiet = not state.is_main_process
     if config.smoke:
         _shrink(config)
     splits = config.read()
-    write(config, config.out / "config.yaml")
     joint, model, notes = _train(config, config.fit, splits, cache, "multilingual")
     if state.is_main_process:
+        write(config, config.out / "config.yaml")
         model.save_pretrained(config.out / "model")
     report = Report("multilingual_asr", config.fit.seed, joint.tasks(), state.num_processes)
     report.notes = [*splits.notes, *notes]

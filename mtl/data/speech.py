@@ -246,8 +246,8 @@ def choose_subsample(
 ) -> tuple[int, list[str]]:
     """Choose the coarsest frame rate at which CTC can spell all but a share `most` of each language.
 
-    `hz` frames per second enter the stem. Gives the subsampling (4, 3, 2 or 1) and a line for each
-    language that a coarser one would lose more of.
+    `hz` frames per second enter the stem. Utterances that no rate can spell do not count. Gives the
+    subsampling (4, 3, 2 or 1) and a line for each language that a coarser one would lose more of.
     """
     needs: dict[str, list[tuple[int, float]]] = {}
     for utterance in utterances:
@@ -257,7 +257,7 @@ def choose_subsample(
     lines = []
     for factor in (4, 3, 2, 1):
         lost = {
-            lang: sum(needed > math.ceil(frames / factor) for needed, frames in pairs) / len(pairs)
+            lang: sum(math.ceil(f / factor) < n <= math.ceil(f) for n, f in pairs) / len(pairs)
             for lang, pairs in sorted(needs.items())
         }
         bad = {lang: share for lang, share in lost.items() if share > most}

@@ -1,6 +1,7 @@
 """Splits: train, dev and test utterances of several languages, from manifests or the own corpus."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ class Source:
     low_resource: str = ""
     """language=COUNT that gets little training data; the embedded corpus takes nl=60"""
     smoke: bool = False
-    """seconds instead of minutes: a tiny corpus and network, to see that all runs"""
+    """seconds instead of minutes: a tiny corpus, network and few steps, whatever else is asked"""
 
     def read(self) -> "Splits":
         """Read manifests, or make the embedded corpus where `data` names none.
@@ -53,6 +54,7 @@ class Source:
             parts[2] = parts[1]
             notes.append("no test manifest: the figures are of dev, which chose the weights")
         parts[0] = _capped(parts[0], caps)
+        notes += _only_trained(parts, low)
         notes += _leaks(parts[0], parts[2])
         return Splits(parts[0], parts[1], parts[2], low, notes)
 
@@ -111,6 +113,29 @@ def _check_languages(train: Sequence[Utterance], wanted: Mapping[str, int]) -> N
     known = sorted({utterance.lang for utterance in train})
     if missing := sorted(set(wanted) - set(known)):
         raise ManifestError(f"no training utterance in {missing}; there are: {', '.join(known)}")
+
+
+def _only_trained(parts: list[list[Utterance]], low: Mapping[str, int]) -> list[str]:
+    """Drop dev and test utterances of languages without training data, and say so.
+
+    Raises ManifestError where nothing is left, or nothing of a low-resource language: better now than
+    after the training.
+    """
+    trained = {utterance.lang for utterance in parts[0]}
+    notes = []
+    for place, name in ((1, "dev"), (2, "test")):
+        kept = [utterance for utterance in parts[place] if utterance.lang in trained]
+        left = Counter(u.lang for u in parts[place] if u.lang not in trained)
+        parts[place] = kept
+        if left:
+            counts = ", ".join(f"{lang} {count}" for lang, count in sorted(left.items()))
+            notes.append(f"{name}: left out utterances of languages not trained on: {counts}")
+        found = {utterance.lang for utterance in kept}
+        if missing := sorted(set(low) - found if found else trained):
+            raise ManifestError(
+                f"no {name} utterance of {missing}: give --{name} manifests that have some"
+            )
+    return notes
 
 
 def _corpus(caps: Mapping[str, int], small: bool) -> list[list[Utterance]]:

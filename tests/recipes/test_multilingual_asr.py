@@ -63,6 +63,31 @@ def test_unknown_languages_and_shared_ids_are_named(tmp_path):
         Source(data=[made["train"]], low_resource="nl=few").read()
 
 
+def test_languages_without_training_data_are_left_out_of_the_test(tmp_path):
+    made = make_corpus({"en": 8, "nl": 8}, dev=2, test=2, folder=tmp_path)
+    english = Source(data=[made["train"]], test=[made["test"]], dev=[made["dev"]], languages="en")
+    assert {u.lang for u in english.read().test} == {"en"}
+    only = tmp_path / "nl.jsonl"
+    lines = [line for line in made["train"].read_text().splitlines() if '"nl"' in line]
+    only.write_text("\n".join(lines))
+    dutch = Source(data=[only], dev=[made["dev"]], test=[made["test"]]).read()
+    assert {u.lang for u in dutch.test} == {"nl"}
+    assert "test: left out utterances of languages not trained on: en 2" in dutch.notes
+    with pytest.raises(ManifestError, match=r"no dev utterance of \['nl'\]"):
+        one = tmp_path / "one.jsonl"
+        one.write_text(lines[0])
+        Source(data=[one], test=[made["test"]]).read()
+
+
+def test_a_refused_run_leaves_the_settings_of_the_other(tmp_path):
+    argv = ["--smoke", "--languages", "en=4", "--low-resource", "nl=4", "--no-baseline"]
+    run(*argv, "--out", tmp_path)
+    before = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(ValueError, match=r"differs in fit.lr \(0.002 there, 0.001 here\)"):
+        run(*argv, "--fit.lr", 1e-3, "--out", tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == before
+
+
 def test_test_texts_that_were_trained_on_are_counted(tmp_path):
     made = make_corpus({"en": 4}, dev=1, test=1, folder=tmp_path)
     copied = tmp_path / "copied.jsonl"
