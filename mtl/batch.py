@@ -32,7 +32,8 @@ class Batch(NamedTuple):
     `inputs` is (B, N) samples, (B, T, D) frames or (B, C, H, W) pixels; `lengths` (B,) counts valid
     samples or frames (the width for images); `labels` maps a task's label name to its targets, empty for
     unlabelled data; `weights` (B,) weighs the losses; `groups` holds class indices such as the speaker;
-    `ids` name the examples in caches and messages.
+    `ids` name the examples in caches and messages. Where `start` names a block of the trunk, `inputs`
+    (B, T, D) are what arrives there: stored outputs of a frozen prefix.
     """
 
     inputs: Tensor
@@ -41,6 +42,7 @@ class Batch(NamedTuple):
     weights: Tensor | None = None
     groups: dict[str, Tensor] = {}
     ids: tuple[str, ...] = ()
+    start: str = ""
 
     def to(self, device: torch.device | str) -> "Batch":
         """Move every tensor to `device`."""
@@ -74,13 +76,17 @@ class Features(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One example before batching: `input` (N,), (T, D) or (C, H, W); a missing label has no key."""
+    """One example before batching: `input` (N,), (T, D) or (C, H, W); a missing label has no key.
+
+    `start` names the block of the trunk that takes the input; empty for the stem.
+    """
 
     input: Tensor
     labels: Mapping[str, Tensor] = {}
     weight: float = 1.0
     groups: Mapping[str, int] = {}
     id: str = ""
+    start: str = ""
 
 
 def collate(examples: Sequence[Example], multiple: int = 1) -> Batch:
@@ -92,6 +98,8 @@ def collate(examples: Sequence[Example], multiple: int = 1) -> Batch:
     ([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]], [2, 3])
     """
     first = examples[0].input
+    if len({example.start for example in examples}) > 1:
+        raise ValueError(f"examples of one batch start at {sorted({e.start for e in examples})}")
     image = first.dim() == 3
     lengths = [example.input.shape[-1 if image else 0] for example in examples]
     inputs = torch.stack([e.input for e in examples]) if image else pad([e.input for e in examples])
@@ -110,6 +118,7 @@ def collate(examples: Sequence[Example], multiple: int = 1) -> Batch:
         weights=torch.tensor([example.weight for example in examples]),
         groups=groups,
         ids=tuple(example.id for example in examples),
+        start=examples[0].start,
     )
 
 

@@ -23,6 +23,10 @@ class Fit:
     """share of the steps over which the learning rate rises"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """how the learning rate falls after the warm-up"""
+    lr_decay: float = 1.0
+    """learning rate of each block as a share of the block above it; heads learn at `lr`"""
+    unfreeze: int = 0
+    """steps between unfreezing: heads first, then block by block from the top; 0 trains all at once"""
     weight_decay: float = 0.01
     """decoupled weight decay, on matrices only"""
     clip: float = 1.0
@@ -55,6 +59,8 @@ class Fit:
     """train on the first N examples of each stream only, to see that the loss can fall"""
     max_skipped: int = 10
     """steps in a row whose loss or gradient is not finite before giving up"""
+    checkpoint_blocks: bool = False
+    """compute the trunk's blocks again in the backward pass: less memory, about a third more time"""
     dry_run: bool = True
     """run the largest batch once before training, so that too little memory shows at once"""
 
@@ -65,12 +71,17 @@ class Fit:
                 raise ValueError(f"fit.{name} is {getattr(self, name)}; it must be positive")
         if self.steps <= 0 and self.epochs <= 0:
             raise ValueError("fit.steps and fit.epochs are both 0: nothing would be trained")
+        if not 0 < self.lr_decay <= 1:
+            raise ValueError(
+                f"fit.lr_decay is {self.lr_decay}; it is a factor, above 0 and up to 1"
+            )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"fit.warmup is {self.warmup}; it is a share of the steps, 0 to 1")
 
     def decisive(self) -> dict[str, Any]:
         """Give the fields that change what is learnt: a run resumes only where they are equal."""
         free = {"keep", "log_every", "trackers", "threads", "workers", "max_skipped", "dry_run"}
+        free |= {"checkpoint_blocks"}
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

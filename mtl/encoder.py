@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mtl.batch import Batch, Features, Flow
 
@@ -13,11 +15,16 @@ class Encoder(nn.Module):
     A subclass sets `dim`, fills `blocks` (ordered, input side first) and writes `enter`, `leave` or both.
     Every constructor argument is kept as an attribute of the same name: that is its saved configuration.
     `after[block]` holds what edits put behind a block, such as LHUC. For speech, `hz` is the sample rate
-    of raw input and `frames_per_second` the rate of prepared input.
+    of raw input, `frames_per_second` the rate of prepared input, and `fixed_seconds` the length to which
+    every utterance is padded (0: none). `last` names the modules that `leave` uses. `checkpointing`
+    computes blocks again in the backward pass, for less memory.
     """
 
     hz: int = 16000
     frames_per_second: float = 100.0
+    fixed_seconds: float = 0.0
+    last: tuple[str, ...] = ()
+    checkpointing: bool = False
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -37,8 +44,16 @@ class Encoder(nn.Module):
         """Everything before the first block."""
         return Flow(batch.inputs, batch.lengths, batch.groups)
 
+    def rejoin(self, batch: Batch) -> Flow:
+        """What arrives at a block, from its stored `inputs` (B, T, dim): masks and such, made anew."""
+        return Flow(batch.inputs, batch.lengths, batch.groups)
+
     def leave(self, flow: Flow) -> Features:
         """Everything after the last block."""
+        return Features(flow.x, flow.lengths)
+
+    def tap(self, flow: Flow) -> Features:
+        """What a head on an inner block gets: a sequence (B, T, D), also of maps."""
         return Features(flow.x, flow.lengths)
 
     def forward(
@@ -50,11 +65,14 @@ class Encoder(nn.Module):
         flow = self.enter(batch) if start is None else start[1]
         kept = {}
         for name in names[0 if start is None else names.index(start[0]) :]:
-            flow = self.blocks[name](flow)
+            if self.checkpointing and self.training and torch.is_grad_enabled():
+                flow = checkpoint(self.blocks[name], flow, use_reentrant=False)
+            else:
+                flow = self.blocks[name](flow)
             for edit in self.after[name].children() if name in self.after else ():
                 flow = edit(flow)
             if name in wanted:
-                kept[name] = Features(flow.x, flow.lengths)
+                kept[name] = self.tap(flow)
         return self.leave(flow)._replace(taps=kept)
 
     def put_after(self, block: str, name: str, module: nn.Module) -> None:

@@ -266,7 +266,7 @@ class _Run:
             result = evaluate(self.model, self.dev, accelerator=self.accelerator)
         scored = f", dev error {result.score():.2%}" if result else ""
         bar.say(f"{self.title}: kept the {chosen} weights{scored}")
-        self.step.zero_grad(set_to_none=True)
+        self.updater.finish()
         self._share_skipped()
         for name, reason in list(self.state["skipped"].items())[:1]:
             bar.say(f"{len(self.state['skipped'])} skipped, the first {name}: {reason}")

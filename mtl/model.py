@@ -103,12 +103,24 @@ class Model(nn.Module):
         return [task for task in self.tasks.values() if task.stream == stream]
 
     def forward(self, stream: str, batch: Batch, taps: Iterable[str] = ()) -> Features:
-        """Run a stream's batch through its stem and the trunk."""
+        """Run a stream's batch through its stem and the trunk, or from `batch.start` on."""
+        if batch.start:
+            started: Features = self.trunk(batch, taps, (batch.start, self.trunk.rejoin(batch)))
+            return started
         stemmed = self.stem(stream)(batch)
         features: Features = self.trunk(
             batch._replace(inputs=stemmed.x, lengths=stemmed.lengths), taps
         )
         return features
+
+    def train(self, mode: bool = True) -> "Model":
+        """Set the training mode; what is frozen keeps evaluating: no dropout, no new statistics."""
+        super().train(mode)
+        for module in self.modules() if mode else ():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+        return self
 
     def scores(self, task: str, features: Features) -> Scores:
         """Run a task's head on the features of its stream."""

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
-Case = Literal["lower", "keep"]
+Case = Literal["lower", "upper", "keep"]
 Punctuation = Literal["remove", "keep"]
 
 # Quotes and accents that keyboards give for an apostrophe. The okina U+02BB is a letter: it stays.
@@ -30,9 +30,9 @@ class TextRules:
     `form` is the Unicode form; `keep` lists punctuation that survives its removal.
     Raises ValueError for a choice that does not exist.
 
-    >>> TextRules(case="upper")
+    >>> TextRules(case="title")
     Traceback (most recent call last):
-    ValueError: case is 'upper'; it can be: lower, keep
+    ValueError: case is 'title'; it can be: lower, upper, keep
     """
 
     form: Form = "NFC"
@@ -92,6 +92,8 @@ def normalise(text: str, rules: TextRules) -> str:
     text = unicodedata.normalize(rules.form, text.translate(_APOSTROPHES))
     if rules.case == "lower":
         text = text.lower().replace("i\u0307", "i")
+    elif rules.case == "upper":
+        text = text.upper()
     text = _STRAY_JOINERS.sub("", text.translate(_table(rules)))
     # Again: lowering and removal can bring a letter and its accent together.
     return unicodedata.normalize(rules.form, " ".join(text.split()))

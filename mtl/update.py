@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mtl.batch import Batch
 from mtl.config import Fit
+from mtl.encoder import Encoder
 from mtl.method import Phase, Totals
 from mtl.step import Output, Step
 from mtl.stream import Part
@@ -30,8 +31,11 @@ class Updater:
     def __init__(self, step: Step, config: Fit, accelerator: Any, steps: int) -> None:
         self.step, self.config, self.accelerator, self.steps = step, config, accelerator, steps
         self.phases = step.phases()
+        self.depths = depths(step)
+        self.held = {name: p for name, p in step.named_parameters() if p.requires_grad}
+        step.model.trunk.checkpointing = config.checkpoint_blocks
         optimizer = torch.optim.AdamW(
-            _decay_groups(step, config), lr=config.lr, betas=(0.9, 0.98), fused=True
+            _groups(step, config), lr=config.lr, betas=(0.9, 0.98), fused=True
         )
         self.wrapped, self.optimizer = accelerator.prepare(step, optimizer)
 
@@ -40,7 +44,8 @@ class Updater:
         self._seed(index)
         factor = rate(index, self.steps, self.config.warmup, self.config.schedule)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * factor
+            group["lr"] = self.config.lr * factor * group["scale"]
+        self._unfreeze(index)
         self.step.train()
         buffers = self._buffers()
         sums: dict[str, Tensor] = {}
@@ -73,6 +78,20 @@ class Updater:
             ) from error
         self.optimizer.zero_grad(set_to_none=True)
         self._restore(buffers)
+
+    def finish(self) -> None:
+        """Leave the model as it came, but for its weights."""
+        for parameter in self.held.values():
+            parameter.requires_grad_(True)
+        self.step.model.trunk.checkpointing = False
+        self.step.zero_grad(set_to_none=True)
+
+    def _unfreeze(self, index: int) -> None:
+        """Train what lies at most so many blocks below the heads as its time has come."""
+        if self.config.unfreeze:
+            reached = index // self.config.unfreeze
+            for name, parameter in self.held.items():
+                parameter.requires_grad_(self.depths[name] <= reached)
 
     def _buffers(self) -> dict[str, Tensor]:
         """Copy what a forward pass may change besides gradients, such as running means."""
@@ -173,15 +192,46 @@ def rate(index: int, steps: int, warmup: float, schedule: str) -> float:
     return falls[schedule]
 
 
-def _decay_groups(step: nn.Module, config: Fit) -> list[dict[str, Any]]:
-    """Decay matrices only: biases, norms and scales have no reason to be small."""
-    trainable = [parameter for parameter in step.parameters() if parameter.requires_grad]
+def depths(step: nn.Module) -> dict[str, int]:
+    """Count for each parameter of a `Step` how many blocks it lies below the heads.
+
+    Heads and methods are at 0, the last block and what follows it at 1, stems and what leads to the
+    first block deepest.
+    """
+    trunk = cast(Encoder, step.get_submodule("model.trunk"))
+    blocks = list(trunk.blocks)
+    found = {}
+    for name, _ in step.named_parameters():
+        place = name.removeprefix("model.").split(".")
+        depth = 0
+        if place[0] == "stems" or place[0] == "trunk":
+            depth = len(blocks) + 1
+        if place[0] == "trunk" and place[1] in ("blocks", "after"):
+            depth = len(blocks) - blocks.index(place[2])
+        elif any(f"{name}.".startswith(f"model.trunk.{last}.") for last in trunk.last):
+            depth = 1
+        found[name] = depth
+    return found
+
+
+def _groups(step: nn.Module, config: Fit) -> list[dict[str, Any]]:
+    """Group parameters by depth, for layer-wise rates, and by decay: on matrices only, since biases,
+    norms and scales have no reason to be small.
+    """
+    trainable = {name: p for name, p in step.named_parameters() if p.requires_grad}
     if not trainable:
         raise ValueError("nothing to train: every parameter is frozen")
-    matrices = [parameter for parameter in trainable if parameter.dim() > 1]
-    others = [parameter for parameter in trainable if parameter.dim() <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+    below = depths(step) if config.lr_decay < 1 else dict.fromkeys(trainable, 0)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for decayed in (True, False):
+        for name, parameter in trainable.items():
+            if (parameter.dim() > 1) == decayed:
+                groups.setdefault((below[name], decayed), []).append(parameter)
+    return [
+        {
+            "params": members,
+            "weight_decay": config.weight_decay if decayed else 0.0,
+            "scale": config.lr_decay**depth,
+        }
+        for (depth, decayed), members in groups.items()
     ]
-    return [group for group in groups if group["params"]]

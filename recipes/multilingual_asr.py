@@ -50,7 +50,7 @@ class Config(Source):
     out: Path = Path("runs/multilingual_asr")
     """folder for checkpoints, model and figures; a run started again with it resumes"""
     net: Net = field(default_factory=Net)
-    fit: Fit = field(default_factory=lambda: Fit(steps=2000, average=5, save_every=50))
+    fit: Fit = field(default_factory=lambda: Fit(steps=1600, average=5, save_every=50))
     alone: Fit = field(
         default_factory=lambda: Fit(
             steps=1800, average=5, save_every=60, eval_every=120, patience=4

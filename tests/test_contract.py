@@ -243,7 +243,13 @@ def run_accumulated():
     return train(build(), BOTH, accumulate=2).model
 
 
-RUNS = {f.__name__: f for f in (run_tasks, run_reversal, run_gan, run_accumulated)}
+def run_unfreezing():
+    return train(build(), BOTH, unfreeze=2, lr_decay=0.5).model
+
+
+RUNS = {
+    run.__name__: run for run in (run_tasks, run_reversal, run_gan, run_accumulated, run_unfreezing)
+}
 
 
 def test_every_task_learns_in_one_run():

@@ -200,3 +200,31 @@ def test_an_edit_that_fails_is_not_recorded():
     with pytest.raises(ValueError, match=r"no block \['b9'\]"):
         lhuc(model, size=3, blocks=["b9"])
     assert model.edits == []
+
+
+def test_frozen_modules_keep_evaluating():
+    model = build(*three_tasks())
+    model.trunk.blocks["b1"].requires_grad_(False)
+    model.train()
+    assert not any(module.training for module in model.trunk.blocks["b1"].modules())
+    assert all(module.training for module in model.trunk.blocks["b2"].modules())
+    model.requires_grad_(False).train()
+    assert not any(module.training for module in model.modules())
+
+
+def test_a_run_starts_at_a_block_from_what_was_stored():
+    model = build(*three_tasks())
+    whole = model("speech", BATCH, ["b1"])
+    stored = whole.at("b1")
+    cut = BATCH._replace(inputs=stored.x, lengths=stored.lengths, start="b2")
+    assert model("speech", cut).x.equal(whole.x)
+
+
+def test_recomputed_blocks_give_the_same_gradients():
+    model, gradients = build(*three_tasks()), []
+    for model.trunk.checkpointing in (False, True):
+        model.train().zero_grad()
+        torch.manual_seed(3)
+        model("speech", BATCH).x.square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.trunk.parameters()])
+    assert all(one.equal(two) for one, two in zip(*gradients, strict=True))

@@ -9,7 +9,7 @@ from mtl.heads.classify import Classify
 from mtl.method import Method
 from mtl.step import Step
 from mtl.stream import Parts, Stream
-from mtl.update import Updater
+from mtl.update import Updater, depths
 
 
 def test_the_dry_run_changes_nothing():
@@ -21,11 +21,11 @@ def test_the_dry_run_leaves_running_means_alone():
     class Counting(Classify):
         def build(self, dim):
             super().build(dim)
-            self.norm = nn.BatchNorm1d(len(self.classes))
+            self.statistics = nn.BatchNorm1d(len(self.classes))
 
         def scores(self, f):
             scores = super().scores(f)
-            return scores._replace(x=self.norm(scores.x))
+            return scores._replace(x=self.statistics(scores.x))
 
     nets = []
     for dry in (False, True):
@@ -37,7 +37,7 @@ def test_the_dry_run_leaves_running_means_alone():
         nn.init.normal_(counting.output.weight)
         nets.append(train(net=net, dry_run=dry, steps=3).model)
     assert_same_weights(*nets)
-    assert nets[0].heads["language"].norm.num_batches_tracked == 3
+    assert nets[0].heads["language"].statistics.num_batches_tracked == 3
 
 
 @pytest.mark.parametrize(
@@ -145,3 +145,58 @@ def test_a_batch_of_nothing_but_unreadable_examples_does_not_end_the_run():
 def test_data_without_one_readable_example_end_the_run():
     with pytest.raises(ValueError, match=r"none of .* examples can be used; first: toy.jsonl"):
         train(Bad(broken={f"x{index}" for index in range(12)}))
+
+
+def test_depths_count_blocks_below_the_heads():
+    found = depths(Step(model(depth=2), {"steep": Owner()}))
+    wanted = {
+        "model.stems.speech.project.weight": 3,
+        "model.trunk.blocks.b1.attention": 2,
+        "model.trunk.blocks.b2.attention": 1,
+        "model.trunk.norm.weight": 1,
+        "model.heads.nl.output.weight": 0,
+        "methods.steep.net.weight": 0,
+    }
+    for start, depth in wanted.items():
+        assert {value for name, value in found.items() if name.startswith(start)} == {depth}, start
+
+
+class Owner(Method):
+    def build(self, model):
+        self.net = torch.nn.Linear(1, 1)
+
+
+def test_lower_blocks_learn_at_lower_rates():
+    """AdamW's first step moves every weight by its rate, whatever the gradient."""
+    net = model(depth=2)
+    before = {name: value.clone() for name, value in net.named_parameters()}
+    train(net=net, steps=1, warmup=0.0, schedule="constant", lr=1e-3, lr_decay=0.1, weight_decay=0)
+    moved = {n: (value - before[n]).abs().max().item() for n, value in net.named_parameters()}
+    assert moved["heads.nl.output.weight"] == pytest.approx(1e-3, rel=0.01)
+    assert moved["trunk.norm.weight"] == pytest.approx(1e-4, rel=0.01)
+    assert moved["trunk.blocks.b1.attention.outward.weight"] == pytest.approx(1e-5, rel=0.05)
+    assert moved["stems.speech.project.weight"] == pytest.approx(1e-6, rel=0.05)
+
+
+def test_blocks_thaw_from_the_top_and_a_resumed_run_agrees(tmp_path):
+    def moved(steps):
+        net = model(depth=2)
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        train(net=net, steps=steps, unfreeze=2)
+        assert all(parameter.requires_grad for parameter in net.parameters())
+        return {n for n, value in net.state_dict().items() if not value.equal(before[n])}
+
+    assert {name.split(".")[0] for name in moved(2)} == {"heads"}
+    assert {".".join(name.split(".")[:3]) for name in moved(4) if "heads" not in name} == {
+        "trunk.blocks.b2",
+        "trunk.norm.weight",
+        "trunk.norm.bias",
+    }
+    assert any(name.startswith("stems") for name in moved(7))
+    settings = {"unfreeze": 2, "save_every": 3}
+    whole = train(net=model(depth=2), out=tmp_path / "a", steps=8, **settings).model
+    half = tmp_path / "half" / "checkpoints"
+    half.mkdir(parents=True)
+    (tmp_path / "a" / "checkpoints" / "step-00000003").rename(half / "step-00000003")
+    again = train(net=model(depth=2), out=tmp_path / "half", steps=8, **settings).model
+    assert_same_weights(whole, again)

@@ -44,7 +44,8 @@ class Speech:
         groups: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         self.utterances = list(utterances)
-        self.seconds: NDArray[np.float64] = np.array([u.seconds for u in self.utterances])
+        fixed = model.stem(stream).fixed_seconds
+        self.seconds: NDArray[np.float64] = np.array([fixed or u.seconds for u in self.utterances])
         self.ids = [u.id for u in self.utterances]
         # A copy stays on the processor, where data workers compute, wherever the model goes.
         self._stem: Encoder = copy.deepcopy(model.stem(stream)).cpu().requires_grad_(False)
@@ -101,7 +102,8 @@ class Speech:
         speed = augment.speed(utterance.id, draw or 0) if augment else 1.0
         noisy = augment is not None and augment.noise_db is not None
         frames = self._prepared(utterance, speed, augment if noisy else None, draw or 0)
-        return augment.mask(frames, utterance.id, draw or 0) if augment else frames
+        masked = augment is not None and frames.dim() == 2  # samples have no bins to mask
+        return augment.mask(frames, utterance.id, draw or 0) if augment and masked else frames
 
     def _prepared(
         self, utterance: Utterance, speed: float, noise: Augment | None, draw: int
@@ -216,7 +218,10 @@ def _unusable(
             return "no text", "empty text; write what is said, or drop the line"
         known = ", ".join(wanted)
         return "language", f"language {utterance.lang!r} has no task; this model has: {known}"
-    frames = round(utterance.seconds * model.stem(stream).frames_per_second)
+    stem = model.stem(stream)
+    if 0 < stem.fixed_seconds < utterance.seconds:
+        return "too long", f"{utterance.seconds:.1f} s; this stem takes {stem.fixed_seconds:.0f}"
+    frames = round(utterance.seconds * stem.frames_per_second)
     for name, task in tasks:
         if name not in raw:
             continue

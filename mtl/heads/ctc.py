@@ -17,9 +17,10 @@ BLANK = 0
 class CTC(Head):
     """Log-probabilities (B, T * upsample, V) of blank (0) and the `symbols` (1 to V - 1, in order).
 
-    A space separates words and is a symbol like others. `upsample` frames of scores per trunk frame let
-    a slow trunk spell fast speech. `rules` are the keywords of `mtl.text.TextRules`, None for its
-    defaults. Raises ValueError for symbols that repeat or are not single characters.
+    A space separates words and is a symbol like others. A symbol of several characters, such as `<unk>` of
+    a foreign checkpoint, has its place in the scores, and is never written or read. `upsample` frames of
+    scores per trunk frame let a slow trunk spell fast speech. `rules` are the keywords of
+    `mtl.text.TextRules`, None for its defaults. Raises ValueError for symbols that repeat or are empty.
 
     >>> head = CTC(symbols=[" ", "a", "b"])
     >>> head.encode("Ab, a!").tolist()
@@ -32,8 +33,8 @@ class CTC(Head):
         self, symbols: list[str], upsample: int = 1, rules: dict[str, Any] | None = None
     ) -> None:
         super().__init__()
-        if wrong := sorted({s for s in symbols if len(s) != 1 or symbols.count(s) > 1}):
-            raise ValueError(f"symbols {wrong} repeat or are not single characters")
+        if wrong := sorted({s for s in symbols if not s or symbols.count(s) > 1}):
+            raise ValueError(f"symbols {wrong} repeat or are empty")
         if upsample < 1:
             raise ValueError(f"upsample is {upsample}; it must be at least 1")
         self.symbols, self.upsample, self.rules = list(symbols), upsample, rules
@@ -64,12 +65,13 @@ class CTC(Head):
         return normalise(label, self._rules)
 
     def decode(self, ids: Tensor) -> str:
-        """Turn symbol numbers (U,) into a text; blanks are skipped.
+        """Turn symbol numbers (U,) into a text; blanks and symbols that are never written are skipped.
 
         >>> CTC(symbols=["a", "b"]).decode(torch.tensor([1, 0, 2, 2]))
         'abb'
         """
-        return "".join(self.symbols[index - 1] for index in ids.tolist() if index != BLANK)
+        written = [self.symbols[index - 1] for index in ids.tolist() if index != BLANK]
+        return "".join(symbol for symbol in written if len(symbol) == 1)
 
     def needs(self, label: Tensor) -> int:
         """Count the score frames that a label (U,) needs: a blank must part repeated symbols.

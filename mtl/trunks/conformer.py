@@ -39,6 +39,10 @@ class Conformer(Encoder):
         extra = attention_extra(x, batch.lengths, self.heads)
         return Flow(x, batch.lengths, batch.groups, extra)
 
+    def rejoin(self, batch: Batch) -> Flow:
+        """Blocks take what `enter` takes."""
+        return self.enter(batch)
+
     def leave(self, flow: Flow) -> Features:
         """Set padding to zero."""
         return Features(mask_padding(flow.x, flow.lengths), flow.lengths)

@@ -15,6 +15,8 @@ class Transformer(Encoder):
     Differs: rotary positions for sinusoids that are added.
     """
 
+    last = ("norm",)
+
     def __init__(
         self,
         dim: int = 144,
@@ -36,6 +38,10 @@ class Transformer(Encoder):
         x = batch.inputs.to(next(self.parameters()).dtype)
         extra = attention_extra(x, batch.lengths, self.heads)
         return Flow(x, batch.lengths, batch.groups, extra)
+
+    def rejoin(self, batch: Batch) -> Flow:
+        """Blocks take what `enter` takes."""
+        return self.enter(batch)
 
     def leave(self, flow: Flow) -> Features:
         """Normalise, and set padding to zero."""

@@ -108,3 +108,11 @@ def test_bfloat16_is_close(head):
         rough = head.scores(f).x
     assert rough.dtype == torch.float32
     torch.testing.assert_close(rough, head.scores(f).x, rtol=0, atol=0.05)
+
+
+def test_a_class_token_is_pooled_alone_and_normalised():
+    head = Classify(["a", "b"], pool="first", norm=1e-6)
+    head.build(4)
+    x = torch.randn(2, 3, 4)
+    expected = head.output(torch.nn.functional.layer_norm(x[:, 0], (4,), eps=1e-6))
+    assert head.scores(Features(x, torch.tensor([3, 1]))).x.equal(expected)

@@ -124,7 +124,7 @@ def test_wrong_texts_and_settings_are_named():
         head.encode("añ")
     with pytest.raises(ValueError, match=r"'\?!' is empty"):
         head.encode("?!")
-    with pytest.raises(ValueError, match=r"\['a', 'bc'\] repeat or are not single"):
+    with pytest.raises(ValueError, match=r"\['a'\] repeat or are empty"):
         CTC(["a", "a", "bc"])
     with pytest.raises(ValueError, match="upsample is 0"):
         CTC(["a"], upsample=0)
@@ -175,3 +175,11 @@ def test_bfloat16_stops_before_the_probabilities():
     torch.testing.assert_close(rough, exact, rtol=0.01, atol=0)
     rough.sum().backward()
     assert head.output.weight.grad.abs().sum() > 0
+
+
+def test_symbols_of_several_characters_are_scored_and_never_written():
+    head = CTC(["<s>", "a", "|"], rules={"case": "upper", "keep": "|"})
+    head.build(4)
+    assert head.scores(Features(torch.zeros(1, 2, 4), torch.tensor([2]))).x.shape == (1, 2, 4)
+    assert head.decode(torch.tensor([1, 2, 0, 3, 1])) == "a|"
+    assert CTC(["A"], rules={"case": "upper"}).encode("a").tolist() == [1]
