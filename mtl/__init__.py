@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mtl.evaluate import evaluate
     from mtl.fit import fit
     from mtl.head import Head, Task
+    from mtl.load import load
     from mtl.method import Method
     from mtl.model import Model
     from mtl.predict import extract, predict
@@ -28,6 +29,7 @@ __all__ = [
     "evaluate",
     "extract",
     "fit",
+    "load",
     "predict",
 ]
 

@@ -34,12 +34,14 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code: 0 well, 1 an error or defects; 2 (bad usage) exits."""
-    args = make_parser().parse_args(argv)
+    args = argparse.Namespace()
     try:
+        args = make_parser().parse_args(argv)
         code: int = args.run(args)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
+        print("mtl: stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has enough. Python would complain when it flushes at its end.

@@ -1,6 +1,7 @@
 """Atomic: files and folders appear whole or not at all, also when the process dies or the disk fills."""
 
 import errno
+import glob
 import os
 import re
 import shutil
@@ -31,6 +32,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     with _naming_a_full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        restore(target)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
             folder.chmod(0o755)
@@ -41,6 +43,20 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             _replace(folder, target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def restore(target: Path) -> None:
+    """Put back the folder that a process killed while replacing `target` left beside it.
+
+    Does nothing where `target` exists or nothing was left.
+    """
+    if not target.exists() and (left := [path for path in _aside(target) if any(path.iterdir())]):
+        max(left, key=lambda path: path.stat().st_mtime).replace(target)
+
+
+def _aside(target: Path) -> list[Path]:
+    """List the folders that `_replace` moved away from `target` and did not delete."""
+    return list(target.parent.glob(f".{glob.escape(target.name)}.old.*"))
 
 
 def atomic_text(target: Path, text: str) -> None:
@@ -57,6 +73,14 @@ def atomic_text(target: Path, text: str) -> None:
             Path(name).replace(target)
         finally:
             Path(name).unlink(missing_ok=True)
+
+
+def append_text(target: Path, text: str) -> None:
+    """Write behind what a file holds. Raises `DiskFull`; a process that dies may leave half of `text`."""
+    with _naming_a_full_disk(target), target.open("a", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -109,10 +133,9 @@ def _refuse_others(folder: Path, target: Path) -> None:
 
 def _replace(folder: Path, target: Path) -> None:
     """Put `folder` in the place of `target`; a folder that is not empty cannot be replaced in one call."""
-    old = None
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
         target.replace(old)
     folder.replace(target)
-    if old is not None:
+    for old in _aside(target):
         shutil.rmtree(old, ignore_errors=True)

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtl.atomic import atomic_folder
+from mtl.atomic import append_text, atomic_folder, atomic_text
 from mtl.config import Fit
 from mtl.model import WrongModel, load_weights
 from mtl.step import Step
 from mtl.stream import Data, Stream
 
 PREFIX = "step-"
+HISTORY = "history.jsonl"
 PLAIN = torch.contiguous_format
 
 
@@ -52,6 +53,40 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(name) for name in found if name.isdigit())
 
 
+def whole(folder: Path) -> list[int]:
+    """List the steps whose weights can be read, oldest first; damaged ones are named in a warning."""
+    from safetensors import SafetensorError, safe_open
+
+    good = []
+    for step in steps(folder):
+        try:
+            with safe_open(_path(folder, step) / "step.safetensors", framework="pt"):
+                good.append(step)
+        except (OSError, SafetensorError) as error:
+            warnings.warn(f"{_path(folder, step)} is damaged ({error}); passed over", stacklevel=2)
+    return good
+
+
+def log(folder: Path, history: list[dict[str, Any]], written: int) -> None:
+    """Append to `folder/history.jsonl` all but the first `written` entries; 0 writes it anew.
+
+    Raises `mtl.atomic.DiskFull` when the disk fills.
+    """
+    text = "".join(json.dumps(entry) + "\n" for entry in history[written:])
+    (append_text if written else atomic_text)(folder / HISTORY, text)
+
+
+def read_log(folder: Path, step: int) -> list[dict[str, Any]]:
+    """Read the history up to `step`; what a killed process wrote after its checkpoint is left out."""
+    path, entries = folder / HISTORY, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            break  # half a line: the end
+    return [entry for entry in entries if entry["step"] <= step]
+
+
 def prune(folder: Path, keep: set[int]) -> None:
     """Delete the checkpoints of all other steps, and what a killed process left half written."""
     for path in [_path(folder, step) for step in set(steps(folder)) - keep]:
@@ -69,7 +104,7 @@ def signature(
     entries["the model"] = digest(step.model.config())
     entries["what is trained"] = digest(trainable)
     for name, method in step.methods.items():
-        plain = {k: v for k, v in vars(method).items() if isinstance(v, str | float | int)}
+        plain = {k: v for k, v in vars(method).items() if isinstance(v, str | float | int | tuple)}
         plain["training"] = type(method).__name__  # not a setting
         entries[f"method {name!r}"] = digest(plain)
     for name, stream in streams.items():

@@ -95,7 +95,7 @@ def parse(
 
     Every field is an option, nested ones with dots (`--fit.lr 1e-3`); `--config FILE` reads YAML. A dash
     counts as an underscore, `--flag` alone as `--flag true`, `--no-flag` as `--flag false`, and a list
-    takes several words.
+    takes several words. Raises ValueError where `out` is a file.
 
     >>> from dataclasses import field
     >>> @dataclass
@@ -117,7 +117,15 @@ def parse(
     words = sys.argv[1:] if argv is None else argv
     read = parser.parse_args(_plain(words, flags, many))
     built = parser.instantiate(read)
+    _refuse_file(built.get("out"))
     return settings(**{field.name: built[field.name] for field in fields(settings)})  # type: ignore[arg-type]
+
+
+def _refuse_file(out: Any) -> None:
+    """Raise ValueError where a file stands in the way of the output folder: now, not after the data."""
+    for path in (out, *out.parents) if isinstance(out, Path) else ():
+        if path.is_file():
+            raise ValueError(f"--out {path} is a file; give a folder")
 
 
 def _plain(words: Sequence[str], flags: set[str], many: set[str]) -> list[str]:
@@ -166,6 +174,10 @@ def launch(main: Callable[[], None]) -> None:
     """
     try:
         main()
+        from torch import distributed  # here, as `--help` needs no torch
+
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()  # or a process may abort while it ends
     except KeyboardInterrupt:
         sys.exit("stopped; start the same command again to resume")
     except (ValueError, OSError, FloatingPointError, MemoryError, ImportError) as error:

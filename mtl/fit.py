@@ -97,7 +97,9 @@ class _Run:
         self.parts = Parts(streams, config.seed, rank, world, config.accumulate, augment)
         self.folder: Path | None = None
         self.bad_in_row = 0
-        self.state: dict[str, Any] = {"history": [], "skipped": {}, "seconds": 0.0}
+        self.history: list[dict[str, Any]] = []
+        self.written = 0  # entries of the history that are in its file
+        self.state: dict[str, Any] = {"skipped": {}, "seconds": 0.0}
         self.state |= {"best": None, "stale": 0, "stopped": False}
 
     def checkpoint_folder(self, out: Path | None, stack: ExitStack) -> Path | None:
@@ -193,7 +195,7 @@ class _Run:
             name: total / count for name, (total, count) in zip(names, table, strict=True) if count
         }
         sums.clear()
-        self.state["history"].append({"step": done, "loss": losses})
+        self.history.append({"step": done, "loss": losses})
         self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
         each = sum(len(stream.data) / len(stream) for stream in self.streams.values())
         speed = done * each / max(self.state["seconds"], 1e-9)
@@ -206,7 +208,7 @@ class _Run:
         score = evaluate(self.model, self.dev, accelerator=self.accelerator).score()
         best = self.state["best"]
         better = best is None or score < best["score"]
-        self.state["history"].append({"step": done, "dev": score})
+        self.history.append({"step": done, "dev": score})
         self.accelerator.log({"dev/error": score}, step=done)
         bar.say(f"step {done}: dev error {score:.2%}{' (best so far)' if better else ''}")
         if better:
@@ -224,6 +226,9 @@ class _Run:
             scaler = self.accelerator.scaler
             state = self.state | {"signature": self.signature}
             state["scaler"] = None if scaler is None else scaler.state_dict()
+            # First the history: what it holds beyond the checkpoint does no harm.
+            checkpoint.log(self.folder, self.history, self.written)
+            self.written = len(self.history)
             checkpoint.save(self.folder, done, self.step, self.updater.optimizer, state)
             recent = checkpoint.steps(self.folder)[-max(self.config.keep, self.config.average) :]
             best = self.state["best"]
@@ -241,6 +246,7 @@ class _Run:
         if state["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.state = {name: state[name] for name in self.state}
+        self.history = checkpoint.read_log(self.folder, state["step"])
         return int(state["step"])
 
     def _share_skipped(self) -> None:
@@ -252,7 +258,7 @@ class _Run:
     def _finish(self, bar: Bar) -> Fitted:
         """Choose between the last, the best and the averaged weights, on dev where there is one."""
         steps, chosen, result = self.total, "last", None
-        folder, saved = self.folder, checkpoint.steps(self.folder) if self.folder else []
+        folder, saved = self.folder, checkpoint.whole(self.folder) if self.folder else []
         if folder is not None and saved:
             steps, candidates = saved[-1], self._candidates(saved)
             chosen, results = list(candidates)[-1], {}
@@ -272,8 +278,9 @@ class _Run:
             bar.say(f"{len(self.state['skipped'])} skipped, the first {name}: {reason}")
         self.accelerator.wait_for_everyone()  # a temporary folder goes when the first process leaves
         state, model = self.state, self.model.eval()
-        history, skipped = state["history"], state["skipped"]
-        return Fitted(model, steps, chosen, state["seconds"], history, skipped, result)
+        return Fitted(
+            model, steps, chosen, state["seconds"], self.history, state["skipped"], result
+        )
 
     def _candidates(self, saved: list[int]) -> dict[str, list[int]]:
         """Name the checkpoints to choose from, the one preferred without dev data last."""

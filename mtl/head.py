@@ -31,7 +31,7 @@ class Head(nn.Module):
     metrics: tuple[str, ...] = ()
 
     def build(self, dim: int) -> None:
-        """Make the layers for features of width `dim`."""
+        """Make the layers for features of width `dim`; a head that has weights is not built again."""
         raise NotImplementedError
 
     def encode(self, label: Any) -> Tensor:

@@ -243,3 +243,19 @@ def attention_extra(x: Tensor, lengths: Tensor, heads: int) -> dict[str, Any]:
         return {"rotary": tables, "keys": None, "kept": None}
     keys = torch.zeros(kept.shape, device=x.device).masked_fill(~kept, -torch.inf)
     return {"rotary": tables, "keys": keys[:, None, None], "kept": kept[..., None].float()}
+
+
+def rest_frozen(module: nn.Module) -> bool | None:
+    """Let wholly frozen modules evaluate: no dropout, no new statistics, however they are called.
+
+    Says whether anything is trained, None where there are no parameters.
+    """
+    below = {child: rest_frozen(child) for child in module.children()}
+    own = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
+    known = own + [trained for trained in below.values() if trained is not None]
+    if known and not any(known):
+        module.training = False
+        for child, trained in below.items():
+            if trained is None:
+                child.eval()
+    return any(known) if known else None

@@ -64,7 +64,8 @@ class Method(nn.Module):
     """A training method. By default it changes nothing.
 
     Its own networks live in the checkpoint, never in the saved model. It must not keep the model as an
-    attribute: the model comes with every call.
+    attribute: the model comes with every call. `build` may keep a frozen copy of it; a run that resumes
+    gets the copy back from the checkpoint.
     """
 
     taps: tuple[str, ...] = ()

@@ -32,6 +32,10 @@ def _explicit(sizes: Mapping[str, int], mix: Mapping[str, float]) -> dict[str, f
     left = 1 - sum(mix.values())
     if min(mix.values(), default=0) < 0 or left < -1e-9 or (not rest and abs(left) > 1e-9):
         raise ValueError(f"mix {dict(mix)}: shares must be positive and add up to at most 1")
+    if rest and left <= 1e-9:
+        raise ValueError(
+            f"mix {dict(mix)} leaves nothing for {', '.join(rest)}; to mean it, give 0"
+        )
     total = sum(rest.values())
     return {name: mix[name] if name in mix else left * sizes[name] / total for name in sizes}
 

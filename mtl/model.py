@@ -11,14 +11,18 @@ from typing import Any, ParamSpec, cast
 import torch
 from torch import Tensor, nn
 
-from mtl.atomic import atomic_folder
+from mtl.atomic import atomic_folder, restore
 from mtl.batch import Batch, Features
 from mtl.encoder import Encoder
 from mtl.head import Head, Scores, Task
+from mtl.hub import FILES, folder_of
+from mtl.layers import rest_frozen
 from mtl.registry import construct, describe, edit_function
 
 P = ParamSpec("P")
 FORMAT = 1  # of config.json; raised when an older reader would misread it
+KEYS = ("format", "stems", "trunk", "streams", "tasks", "edits")  # of config.json
+TRANSFORMERS = {"model_type": "mtl", "architectures": ["MtlModel"]}  # by which AutoModel knows us
 
 
 class Model(nn.Module):
@@ -47,13 +51,16 @@ class Model(nn.Module):
             self.add(task)
 
     def add(self, task: Task) -> None:
-        """Add a task; the others' outputs stay bit-identical."""
+        """Add a task; the others' outputs stay bit-identical. A head that has weights keeps them."""
         self._check(task)
         if isinstance(task.head, Head):
             dim = self.trunk.dim
             if task.at is not None:
                 dim = getattr(self.trunk.blocks[task.at], "dim", dim)
-            task.head.build(dim)
+            if next(task.head.parameters(), None) is None:
+                task.head.build(dim)
+            else:
+                _try(task, dim)
             self.heads[task.name] = task.head.to(next(self.trunk.parameters()).device)
         self.tasks[task.name] = task
 
@@ -116,10 +123,8 @@ class Model(nn.Module):
     def train(self, mode: bool = True) -> "Model":
         """Set the training mode; what is frozen keeps evaluating: no dropout, no new statistics."""
         super().train(mode)
-        for module in self.modules() if mode else ():
-            parameters = list(module.parameters())
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
-                module.eval()
+        if mode and not all(parameter.requires_grad for parameter in self.parameters()):
+            rest_frozen(self)
         return self
 
     def scores(self, task: str, features: Features) -> Scores:
@@ -153,6 +158,8 @@ class Model(nn.Module):
         """Build an untrained model from its description, replaying the edits."""
         if not isinstance(config, Mapping) or config.get("library") != "mtl":
             raise ValueError("not a configuration of mtl: the key 'library' is missing or foreign")
+        if missing := [key for key in KEYS if key not in config]:
+            raise ValueError(f"not a whole configuration: it lacks {', '.join(missing)}")
         if config["format"] > FORMAT:
             raise ValueError(f"format {config['format']} is newer than {FORMAT}: upgrade mtl")
         stems = {name: construct("stems", stem) for name, stem in config["stems"]}
@@ -166,11 +173,11 @@ class Model(nn.Module):
             edit_function(step["name"])(model, **arguments)
         return model
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str], card: str | None = None) -> None:
         """Write `config.json` and `model.safetensors`; the folder changes at once or not at all.
 
-        Raises `mtl.atomic.DiskFull` when the disk fills, FileExistsError where the folder holds other
-        files.
+        `card` (see `mtl.card.model_card`) becomes its README.md; without one, a README.md there stays.
+        Raises `DiskFull` when the disk fills, FileExistsError where the folder holds other files.
         """
         from safetensors.torch import save_file
 
@@ -179,11 +186,15 @@ class Model(nn.Module):
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in self.state_dict().items()
         }
+        readme = Path(folder, "README.md")
+        if card is None and readme.is_file():
+            card = readme.read_text(encoding="utf-8")
+        described = json.dumps(TRANSFORMERS | self.config(), ensure_ascii=False, indent=1)
         with atomic_folder(Path(folder)) as new:
-            (new / "config.json").write_text(
-                json.dumps(self.config(), ensure_ascii=False, indent=1), encoding="utf-8"
-            )
+            (new / "config.json").write_text(described, encoding="utf-8")
             save_file(weights, new / "model.safetensors", metadata={"format": "pt"})
+            if card is not None:
+                (new / "README.md").write_text(card, encoding="utf-8")
 
     @classmethod
     def from_pretrained(
@@ -194,28 +205,46 @@ class Model(nn.Module):
         Raises FileNotFoundError where neither exists, ValueError (with the names that differ) where the
         weights do not fit the configuration.
         """
-        folder = Path(source) if Path(source).is_dir() else _download(str(source), revision)
-        for name in ("config.json", "model.safetensors"):
+        restore(Path(source))
+        folder = folder_of(source, revision)
+        for name in FILES:
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder} holds no {name}: not a model saved by mtl")
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{folder}/config.json is not JSON: {error}") from error
-        model = cls.from_config(config)
+        try:
+            model = cls.from_config(config)
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"no key {error} in a part" if isinstance(error, KeyError) else error
+            raise ValueError(f"{folder}/config.json: {what}") from error
         load_weights(model, folder / "model.safetensors")
         return model.eval()
 
-    def push_to_hub(self, repo_id: str, **options: Any) -> None:
-        """Upload the saved model; `options` go to `huggingface_hub.HfApi.upload_folder`."""
+    def push_to_hub(self, repo_id: str, card: str | None = None, **options: Any) -> None:
+        """Upload what `save_pretrained` writes; `options` go to `huggingface_hub.HfApi.upload_folder`."""
         import tempfile
 
         from huggingface_hub import HfApi
 
         with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(Path(folder, "model"))
+            self.save_pretrained(Path(folder, "model"), card)
             HfApi().create_repo(repo_id, exist_ok=True)
             HfApi().upload_folder(repo_id=repo_id, folder_path=Path(folder, "model"), **options)
+
+
+def _try(task: Task, dim: int) -> None:
+    """Raise ValueError where a head that came with weights takes features of another width."""
+    head, device = cast(Head, task.head), next(cast(Head, task.head).parameters()).device
+    probe = Features(torch.zeros(1, 1, dim, device=device), torch.ones(1, dtype=torch.long))
+    try:
+        with torch.no_grad():
+            head.scores(probe)
+    except RuntimeError as error:
+        raise ValueError(
+            f"task {task.name!r}: its head was made for other features than these of width {dim}"
+        ) from error
 
 
 class WrongModel(ValueError):
@@ -261,17 +290,3 @@ def edit(function: Callable[P, None]) -> Callable[P, None]:
         cast(Model, model).edits.append({"name": function.__name__, **arguments})
 
     return recorded
-
-
-def _download(name: str, revision: str | None) -> Path:
-    """Fetch a model from the hub, or say plainly that there is none."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = ["config.json", "model.safetensors"]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise FileNotFoundError(
-            f"{name!r} is neither a folder here nor a model that the hub gives: {error}"
-        ) from error

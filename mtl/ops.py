@@ -1,8 +1,11 @@
 """Ops: tensor maths that several folders share."""
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -58,3 +61,42 @@ def collapse(path: list[int], blank: int = 0) -> list[int]:
         for index, symbol in enumerate(path)
         if symbol != blank and (index == 0 or symbol != path[index - 1])
     ]
+
+
+def square(pixels: Tensor, channels: int, size: int) -> Tensor:
+    """Fit an image to a network: (C, H, W) or (H, W) -> float (channels, size, size), bytes as 0 to 1.
+
+    The shorter side is scaled to `size` and the centre cut out. Grey is repeated to more channels, colour
+    (C = 3) becomes luminance for one. Raises ValueError for other shapes and numbers of channels.
+
+    >>> square(torch.full((4, 6), 255, dtype=torch.uint8), channels=3, size=2).shape
+    torch.Size([3, 2, 2])
+    """
+    x = pixels if pixels.is_floating_point() else pixels / 255
+    x = x[None] if x.dim() == 2 else x
+    if x.dim() != 3 or not x.numel() or len(x) not in (1, 3, channels):
+        raise ValueError(
+            f"pixels {tuple(pixels.shape)}; expected (H, W) or (C, H, W) of 1 or 3 channels"
+        )
+    if len(x) == 3 and channels == 1:
+        x = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
+    elif len(x) != channels:
+        if len(x) != 1:
+            raise ValueError(f"an image of {len(x)} channels cannot fill {channels}")
+        x = x.expand(channels, -1, -1)
+    shorter = min(x.shape[1:])
+    if shorter != size:
+        height, width = (size * side // shorter for side in x.shape[1:])
+        x = F.interpolate(x[None], (height, width), mode="bilinear", antialias=True)[0]
+    top, left = (round((side - size) / 2) for side in x.shape[1:])
+    return x[:, top : top + size, left : left + size].contiguous()
+
+
+def fingerprint(tensors: Mapping[str, Tensor], *settings: object) -> str:
+    """Hash names, shapes and values, and the text of `settings`."""
+    total = hashlib.blake2b(repr(settings).encode(), digest_size=16)
+    for name, value in tensors.items():
+        total.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        plain = value.detach().cpu().contiguous().reshape(-1)
+        total.update(plain.view(torch.uint8).numpy().data)
+    return total.hexdigest()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mtl.data.manifest import Utterance
 from mtl.data.speech import choose_subsample
+from mtl.encoder import Encoder
 from mtl.head import Task
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
@@ -29,10 +30,13 @@ class Net:
     """dropout"""
     subsample: int = 0
     """10 ms frames per trunk frame; 0 takes the coarsest that can spell every language"""
-    inner: str = "b2"
-    """blocks, comma separated, on which each head learns as well, at a third of its weight"""
+    inner: str = "auto"
+    """blocks, comma separated, on which each head learns as well, at a third of its weight; auto: b2 of the
+    conformer, none of a pretrained trunk"""
     bins: int = 0
     """width of precomputed frames; 0 computes 80 log-mel bins from audio"""
+    trunk: str = ""
+    """folder or hub id of a pretrained trunk, which takes the place of the conformer and of the stem"""
 
 
 def recogniser(
@@ -52,17 +56,32 @@ def recogniser(
         raise ValueError(f"no training utterance of {silent} has a text")
     if taken := sorted(lang for lang in texts if lang in LABELS or "." in lang):
         raise ValueError(f"languages {taken} in the manifest: write codes such as en or zh-tw")
-    subsample, notes = choose_subsample(utterances, rules)
-    subsample = net.subsample or subsample
-    notes = [f"{note}: {subsample}x is taken" for note in notes]
+    stem, trunk, notes = _encoders(utterances, net, rules)
     tasks = [Task(lang, "speech", CTC(symbols(texts[lang]))) for lang in sorted(texts)]
-    inner = [(lang, block) for block in net.inner.split(",") if block for lang in sorted(texts)]
+    auto = "" if net.trunk else "b2"
+    blocks = (auto if net.inner == "auto" else net.inner).split(",")
+    inner = [(lang, block) for block in blocks if block for lang in sorted(texts)]
     tasks += [
         Task(f"{lang}-{block}", "speech", lang, block, weight=0.33, label=lang, auxiliary=True)
         for lang, block in inner
     ]
     if len(texts) > 1:
         tasks.append(Task("language", "speech", Classify(sorted(texts)), weight=0.1))
+    return Model({"speech": stem}, trunk, tasks), notes
+
+
+def _encoders(
+    utterances: Sequence[Utterance], net: Net, rules: TextRules
+) -> tuple[Encoder, Encoder, list[str]]:
+    """Build the stem and trunk, or load them."""
+    if net.trunk:
+        from mtl.pretrained import pretrained  # takes seconds: it imports transformers
+
+        found = pretrained(net.trunk)
+        return found.stem, found.trunk, [f"trunk {found.what}"]
+    subsample, notes = choose_subsample(utterances, rules)
+    subsample = net.subsample or subsample
+    notes = [f"{note}: {subsample}x is taken" for note in notes]
     frames = Frames(net.bins, net.dim, subsample) if net.bins else None
     stem = frames or LogMel(net.dim, subsample=subsample)
-    return Model({"speech": stem}, Conformer(net.dim, net.depth, dropout=net.dropout), tasks), notes
+    return stem, Conformer(net.dim, net.depth, dropout=net.dropout), notes

@@ -1,7 +1,8 @@
-"""Report: one set of figures as a printed table and as `metrics.json`."""
+"""Report: one set of figures as a printed table, as `metrics.json` and as `report.html`."""
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl.atomic import atomic_text
-from mtl.evaluate import Evaluation
+from mtl.config import write
+from mtl.data.manifest import Utterance
+from mtl.device import start_processes
+from mtl.evaluate import Evaluation, Row
+from mtl.fit import Fitted
 from mtl.metrics import METRICS, Interval, bootstrap_difference, verdict
+from mtl.page import Page
+
+HEARD_HZ = 16000
+PLAYED_SECONDS = 15.0  # longer sounds would make the page heavy: 43 kB a second
+LEFT = ("task", "metric")
 
 
 class Claim(NamedTuple):
@@ -29,7 +39,8 @@ class Report:
     """The results of a recipe's run, in the schema of `metrics.json`.
 
     `comparisons` holds the baselines, {name: {task: figures}}; rates are fractions here and in the file,
-    per cent in the table.
+    per cent in the table and the page. The page also shows `figures`, pairs of an SVG text of `mtl.plots`
+    and a caption, and whatever is added to `page`.
     """
 
     recipe: str
@@ -40,9 +51,40 @@ class Report:
     comparisons: dict[str, dict[str, Any]] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    figures: list[tuple[str, str]] = field(default_factory=list)
+    page: Page = field(default_factory=Page)
 
-    def write(self, path: Path) -> None:
-        """Write `metrics.json`."""
+    def add_learning(self, fitted: Fitted, title: str) -> None:
+        """Add the curves of a training run: the losses of its tasks and the error on its dev data."""
+        from mtl.plots import learning
+
+        hidden = [task.name for task in fitted.model.tasks.values() if task.auxiliary]
+        self.figures.append((learning(fitted.history, hidden), f"{title}: training"))
+
+    def add_errors(
+        self, evaluation: Evaluation, utterances: Sequence[Utterance] = (), count: int = 1
+    ) -> None:
+        """Add each task's worst `count` texts, with their sound, or the confusions of its classes.
+
+        The worst texts become notes as well. A sound that cannot be read is not played.
+        """
+        from mtl.plots import confusion
+
+        sounds = {utterance.id: utterance for utterance in utterances}
+        for task in evaluation.tasks():
+            rows = evaluation.of(task)
+            if "accuracy" in rows[0].counts:
+                pairs = [(row.reference, row.prediction) for row in rows]
+                self.figures.append((confusion(pairs), f"{task}: confusions"))
+                continue
+            self.page.heading(f"Worst of {task}")
+            for row in evaluation.worst(task, count):
+                heard = f"worst {task}: {row.reference!r} heard as {row.prediction!r}"
+                self.notes.append(heard)
+                self._play(row, sounds.get(row.id), heard)
+
+    def write(self, folder: Path) -> None:
+        """Write `metrics.json` and `report.html` into the folder of the run."""
         from mtl import __version__
 
         figures = {
@@ -56,35 +98,87 @@ class Report:
             "claims": [claim._asdict() for claim in self.claims],
             "notes": self.notes,
         }
-        atomic_text(path, json.dumps(_finite(figures), indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(_finite(figures), indent=1, ensure_ascii=False)
+        atomic_text(folder / "metrics.json", text + "\n")
+        self._page(folder, __version__).write(folder / "report.html", self.recipe)
+
+    def publish(self, config: Any, out: Path, started: float) -> None:
+        """Write settings, figures and page into `out` and print the table, in the first process only.
+
+        `started` is `time.monotonic()` of the recipe's start.
+        """
+        self.seconds = time.monotonic() - started
+        if start_processes().is_main_process:
+            write(config, out / "config.yaml")
+            self.write(out)
+            self.show()
+            Console(stderr=True).print(f"{self.seconds:.0f} s; report.html is in {out}")
 
     def show(self, console: Console | None = None) -> None:
         """Print the table, the notes and the claims."""
         console = console or Console()
-        console.print(self._table())
+        columns, rows = self.table()
+        table = Table(title=self.recipe)
+        for column in columns:
+            table.add_column(column, justify="left" if column in LEFT else "right")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
         for note in self.notes:
             console.print(note, highlight=False, markup=False)
         for claim in self.claims:
-            console.print(
-                f"claim: {claim.claim}: {claim.verdict}{_measured(claim)}", highlight=False
-            )
+            console.print(f"claim: {_judged(claim)}", highlight=False, markup=False)
 
-    def _table(self) -> Table:
-        table = Table(title=self.recipe)
-        for column in ("task", "n", "metric", "result", "95 % interval", *self.comparisons):
-            table.add_column(column, justify="left" if column in ("task", "metric") else "right")
-        for task, figures in self.tasks.items():
-            for metric in (name for name in METRICS if name in figures):
-                others = [rows.get(task, {}).get(metric) for rows in self.comparisons.values()]
-                table.add_row(
-                    task,
-                    str(figures["n"]),
-                    f"{metric} %",
-                    _percent(figures[metric]),
-                    _interval(figures.get(f"{metric}_interval")),
-                    *map(_percent, others),
-                )
-        return table
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Give the columns and rows of the table: a row for each metric of each task, in per cent."""
+        own = ["result", "95 % interval"] if self.tasks else []
+        names = dict.fromkeys(
+            [*self.tasks, *(t for rows in self.comparisons.values() for t in rows)]
+        )
+        rows = []
+        for task in names:
+            sets = [self.tasks, *self.comparisons.values()]
+            given: list[Mapping[str, Any]] = [found.get(task, {}) for found in sets]
+            count = next((str(figures["n"]) for figures in given if "n" in figures), "")
+            for metric in METRICS:
+                if any(metric in figures for figures in given):
+                    result, *others = [_percent(figures.get(metric)) for figures in given]
+                    interval = _interval(given[0].get(f"{metric}_interval"))
+                    cells = [result, interval] if own else []
+                    rows.append([task, count, f"{metric} %", *cells, *others])
+        return ["task", "n", "metric", *own, *self.comparisons], rows
+
+    def _page(self, folder: Path, version: str) -> Page:
+        """Put the table first, and how to have it again last."""
+        page = Page().table(*self.table(), left=LEFT)
+        page.items(f"{_judged(claim)}" for claim in self.claims).items(self.notes)
+        for svg, caption in self.figures:
+            page.figure(svg, caption)
+        page.parts += self.page.parts
+        page.heading("How to run this again").text(
+            f"mtl {version}, seed {self.seed}, {self.world_size} process(es), {self.seconds:.0f} s"
+        )
+        config = folder / "config.yaml"
+        if config.is_file():
+            page.code(f"accelerate launch recipes/{self.recipe}.py --config {config}")
+            page.code(config.read_text(encoding="utf-8"))
+        return page
+
+    def _play(self, row: Row, utterance: Utterance | None, caption: str) -> None:
+        """Let one hear an utterance, or say why one cannot."""
+        from mtl.data.audio import AudioError, read_audio
+
+        if row.problem:
+            caption = f"{caption} ({row.problem})"
+        if utterance is None or utterance.audio is None:
+            self.page.text(caption)
+            return
+        try:
+            seconds = min(utterance.seconds, PLAYED_SECONDS)
+            samples = read_audio(utterance.audio, HEARD_HZ, utterance.offset, seconds)
+            self.page.audio(samples, HEARD_HZ, caption)
+        except AudioError:
+            self.page.text(caption)
 
 
 def compare(
@@ -109,11 +203,11 @@ def compare(
     return Claim(claim, verdict(interval), difference, interval)
 
 
-def _measured(claim: Claim) -> str:
+def _judged(claim: Claim) -> str:
     if claim.difference is None:
-        return ""
+        return f"{claim.claim}: {claim.verdict}"
     interval = f" ({_interval(claim.interval)})" if claim.interval else ""
-    return f", difference {100 * claim.difference:+.1f} %{interval}"
+    return f"{claim.claim}: {claim.verdict}, difference {100 * claim.difference:+.1f} %{interval}"
 
 
 def _percent(value: float | None) -> str:

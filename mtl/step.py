@@ -109,9 +109,9 @@ class Step(nn.Module):
     ) -> None:
         """Add one task's scores and losses to the view and its reduced loss to `losses`."""
         labels = batch.labels.get(task.label or task.name)
-        features = view.features[task.stream].at(task.at)
         if labels is None:
             return
+        features = view.features[task.stream].at(task.at)
         rows, labels = _present(labels)
         if rows is not None:
             features = features.select(rows)

@@ -26,7 +26,8 @@ SPARES = 16  # examples tried where none of a batch can be used, before giving u
 class Data(Protocol):
     """A data set: `seconds` (N,) is the cost of each example (ones for images), `ids` names them.
 
-    It may have a text `settings`; a run does not resume on data with other ids, costs or settings.
+    It may have a text `settings`; a run does not resume on data with other ids, costs or settings. An
+    integer `multiple` takes the place of MULTIPLE.
     """
 
     @property
@@ -60,6 +61,7 @@ class Subset:
         self.seconds = data.seconds[self.indices]
         self.ids = [data.ids[index] for index in self.indices]
         self.settings = getattr(data, "settings", "")
+        self.multiple: int = getattr(data, "multiple", MULTIPLE)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -256,7 +258,7 @@ class Parts(Dataset[Part]):
                 failed.append((data.ids[draw.example], str(error)))
         if not examples:
             raise ValueError(f"none of {len(failed)} examples can be used; first: {failed[0][1]}")
-        return collate(examples, MULTIPLE), failed
+        return collate(examples, getattr(data, "multiple", MULTIPLE)), failed
 
 
 def load_parts(parts: Parts, start: int, stop: int, workers: int = 0) -> Iterator[Part]:

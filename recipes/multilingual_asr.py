@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from mtl import Model, Stream, evaluate, fit
+from mtl import Stream, evaluate, fit
+from mtl.card import model_card
 from mtl.config import Fit, launch, parse, write
 from mtl.data.augment import Augment
 from mtl.data.cache import Cache
@@ -27,6 +28,7 @@ from mtl.data.speech import Speech, describe_skips, screen
 from mtl.data.splits import Source, Splits
 from mtl.device import start_processes
 from mtl.evaluate import Evaluation
+from mtl.fit import Fitted
 from mtl.recogniser import Net, recogniser
 from mtl.report import Report, compare
 
@@ -47,6 +49,8 @@ class Config(Source):
     """train the low-resource language alone as well"""
     full: bool = False
     """train every language alone as well"""
+    trunk: str = ""
+    """folder or hub id of a pretrained trunk instead of the conformer; try --fit.lr 1e-4 with it"""
     out: Path = Path("runs/multilingual_asr")
     """folder for checkpoints, model and figures; a run started again with it resumes"""
     net: Net = field(default_factory=Net)
@@ -57,40 +61,53 @@ class Config(Source):
         )
     )
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(
+                f"--share is {self.share}; it is a part of the batches, above 0, below 1"
+            )
+
 
 def main(argv: list[str] | None = None) -> None:
     """Read or make the data, train, evaluate on unheard voices, print and write the figures."""
     started, config = time.monotonic(), parse(Config, (__doc__ or "").split("\n")[0], argv)
     state, cache = start_processes(), Cache()
     CONSOLE.quiet = not state.is_main_process
+    config.net.trunk = config.trunk or config.net.trunk
     if config.smoke:
         _shrink(config)
     splits = config.read()
-    joint, model, notes = _train(config, config.fit, splits, cache, "multilingual")
+    joint, fitted, notes = _train(config, config.fit, splits, cache, "multilingual")
     if state.is_main_process:
         write(config, config.out / "config.yaml")
-        model.save_pretrained(config.out / "model")
+        place = config.out / "model"
+        dataset = ", ".join(path.name for path in config.test) or "synthetic speech"
+        card = model_card(fitted.model, joint.tasks(), str(place), dataset=dataset)
+        fitted.model.save_pretrained(place, card)
     report = Report("multilingual_asr", config.fit.seed, joint.tasks(), state.num_processes)
     report.notes = [*splits.notes, *notes]
+    report.add_learning(fitted, "all languages")
     low = [lang for lang in splits.low if config.baseline]
     for lang in splits.languages if config.full else low if len(splits.languages) > 1 else []:
         own = config.alone if lang in splits.low else replace(config.alone, steps=config.fit.steps)
-        single, _, _ = _train(config, own, splits.only(lang), cache, f"{lang}-alone")
+        single, alone, _ = _train(config, own, splits.only(lang), cache, f"{lang}-alone")
         report.comparisons.setdefault("alone", {})[lang] = single.tasks()[lang]
+        report.add_learning(alone, f"{lang} alone")
         text = f"shared layers {'help' if lang in splits.low else 'do not hurt'} {lang} (CER)"
         report.claims.append(compare(text, joint, single, lang, "cer"))
-    report.notes += [f"worst {lang}: {row.reference!r} heard as {row.prediction!r}"
-                     for lang in splits.languages for row in joint.worst(lang, 1)]  # fmt: skip
+    report.add_errors(joint, splits.test)
     report.seconds = time.monotonic() - started
     if state.is_main_process:
-        report.write(config.out / "metrics.json")
+        report.write(config.out)
         report.show()
-        CONSOLE.print(f"{report.seconds:.0f} s; model and metrics.json are in {config.out}")
+        CONSOLE.print(
+            f"{report.seconds:.0f} s; model, metrics.json and report.html are in {config.out}"
+        )
 
 
 def _train(
     config: Config, settings: Fit, splits: Splits, cache: Cache, name: str
-) -> tuple[Evaluation, Model, list[str]]:
+) -> tuple[Evaluation, Fitted, list[str]]:
     """Train and evaluate one model on all languages of `splits`."""
     torch.manual_seed(settings.seed)
     model, notes = recogniser(splits.train, config.net)
@@ -111,13 +128,14 @@ def _train(
     dev = {"speech": Speech(splits.dev, model, cache=cache)}
     done = fit(model, {"speech": stream}, settings, dev=dev, out=config.out / name, title=name)
     notes += [f"skipped {example}: {why}" for example, why in done.skipped.items()]
-    return evaluate(model, {"speech": Speech(splits.test, model, cache=cache)}), model, notes
+    return evaluate(model, {"speech": Speech(splits.test, model, cache=cache)}), done, notes
 
 
 def _shrink(config: Config) -> None:
     """Make everything tiny."""
     config.fit.steps, config.alone.steps, config.net.dim, config.net.depth = 8, 8, 32, 2
-    config.net.inner, config.alone.eval_every, config.batch_seconds = "b1", 4, 20.0
+    config.alone.eval_every, config.batch_seconds = 4, 20.0
+    config.net.inner = config.net.inner if config.net.trunk else "b1"
 
 
 if __name__ == "__main__":

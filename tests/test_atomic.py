@@ -1,9 +1,10 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from mtl.atomic import DiskFull, atomic_folder, atomic_text
+from mtl.atomic import DiskFull, append_text, atomic_folder, atomic_text, restore
 
 
 def no_space(*_, **__):
@@ -55,3 +56,57 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path):
         write(tmp_path / "thesis", "config.json")
     assert os.listdir(tmp_path) == ["thesis"]
     assert os.listdir(tmp_path / "thesis") == ["chapter.txt"]
+
+
+def killed_between_the_renames(target, monkeypatch):
+    """Replace `target` as a process does that dies before the new folder takes its name."""
+
+    def die(self, target):
+        if ".old." in str(target):
+            return rename(self, target)
+        raise KeyboardInterrupt
+
+    rename = Path.replace
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pathlib.Path.replace", die)
+        write(target, "a", "b")
+    assert not target.exists()
+
+
+def test_a_writer_killed_between_two_renames_loses_nothing(tmp_path, monkeypatch):
+    target = tmp_path / "model[1]"
+    write(target, "a")
+    killed_between_the_renames(target, monkeypatch)
+    restore(target)
+    assert (target / "a").read_text() == "a"
+    assert os.listdir(tmp_path) == ["model[1]"]
+    killed_between_the_renames(target, monkeypatch)
+    with pytest.raises(FileExistsError, match="other files, such as a"):
+        write(target, "b")
+    write(target, "a", "c")
+    assert sorted(os.listdir(target)) == ["a", "c"]
+    assert os.listdir(tmp_path) == ["model[1]"]
+
+
+def test_only_what_is_missing_is_restored_and_of_that_the_newest(tmp_path):
+    target = tmp_path / "model"
+    for age, name in enumerate(["new", "old"]):
+        left = tmp_path / f".model.old.{name}"
+        write(left, name)
+        os.utime(left, (1000 - age, 1000 - age))
+    (tmp_path / ".model.old.empty").mkdir()
+    restore(target)
+    assert os.listdir(target) == ["new"]
+    restore(target)
+    assert os.listdir(target) == ["new"]
+    write(target, "new")
+    assert os.listdir(tmp_path) == ["model"], "a model deleted later must not come back"
+
+
+def test_text_is_appended(tmp_path, monkeypatch):
+    append_text(tmp_path / "log", "a\n")
+    append_text(tmp_path / "log", "b\n")
+    assert (tmp_path / "log").read_text() == "a\nb\n"
+    monkeypatch.setattr("os.fsync", no_space)
+    with pytest.raises(DiskFull, match="log"):
+        append_text(tmp_path / "log", "c")

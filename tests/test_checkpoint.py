@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_a_full_disk_is_named_and_costs_nothing(what, tmp_path, monkeypatch):
     assert str(folder / "step-00000010") in str(error.value)
     assert "free some space and start the same command again" in str(error.value)
     assert error.value.errno == errno.ENOSPC
-    assert os.listdir(folder) == ["step-00000005"]
+    assert sorted(os.listdir(folder)) == ["history.jsonl", "step-00000005"]
     assert_same_weights(whole.model, train(out=tmp_path / "full", save_every=5).model)
 
 
@@ -206,6 +207,12 @@ def stronger():
     return method
 
 
+def choosing():
+    method = Reversal()
+    method.tasks = ("nl",)
+    return method
+
+
 OTHERS = {
     "lr": ({"lr": 1e-3}, r"differs in fit.lr \(0.002 there, 0.001 here\): choose"),
     "steps": (
@@ -219,6 +226,7 @@ OTHERS = {
     "batch": ({"batch": 9.0}, "differs in stream 'speech', stream 'target': choose"),
     "dev": ({"dev": {"speech": Spelled(3)}}, "differs in dev 'speech': choose"),
     "method": ({"methods": lambda: {"dann": stronger()}}, "differs in method 'dann': choose"),
+    "choice": ({"methods": lambda: {"dann": choosing()}}, "differs in method 'dann': choose"),
     "class": ({"methods": lambda: {"dann": Translate()}}, "what is trained, method 'dann': choose"),
     "stream": (
         {"target": None, "methods": None},
@@ -266,10 +274,45 @@ def test_old_checkpoints_go(tmp_path):
     assert checkpoint.steps(tmp_path / "checkpoints") == [9, 10]
 
 
-def test_a_state_stays_small(tmp_path):
-    train(out=tmp_path, steps=40, log_every=1)
-    state = json.loads((tmp_path / "checkpoints/step-00000040/state.json").read_text())
-    assert state["step"] == 40 and len(state["history"]) == 40
+def test_a_state_stays_small_as_the_history_has_its_own_file(tmp_path, monkeypatch):
+    written = []
+    append = checkpoint.append_text
+    monkeypatch.setattr(checkpoint, "append_text", lambda *a: [append(*a), written.append(a[1])])
+    fitted = train(out=tmp_path, steps=40, log_every=1, save_every=10)
+    sizes = [path.stat().st_size for path in (tmp_path / "checkpoints").glob("*/state.json")]
+    assert len(sizes) == 3 and max(sizes) - min(sizes) < 20
+    lines = (tmp_path / "checkpoints/history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == fitted.history and len(lines) == 40
+    assert [len(text.splitlines()) for text in written] == [10, 10, 10], "each line once"
+
+
+def test_the_history_goes_on_from_the_checkpoint(tmp_path, monkeypatch):
+    """Entries behind the checkpoint that is resumed, and half a line, are dropped."""
+    whole = train(out=tmp_path, log_every=1, save_every=4)
+    folder = tmp_path / "checkpoints"
+    shutil.rmtree(folder / "step-00000010")
+    with (folder / "history.jsonl").open("a") as file:
+        file.write('{"step": 11, "lo')
+    again = train(out=tmp_path, log_every=1, save_every=4)
+    assert again.history == whole.history and [e["step"] for e in again.history] == [*range(1, 11)]
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == whole.history
+
+
+@pytest.mark.parametrize("damage", [halve, Path.unlink])
+def test_a_damaged_best_checkpoint_is_passed_over_at_the_end(damage, tmp_path):
+    data = {"dev": {"speech": Spelled(6, 40)}, "eval_every": 2, "save_every": 2}
+    first = train(out=tmp_path, net=model(dropout=0.3), **data)
+    folder = tmp_path / "checkpoints"
+    best = folder / "step-00000002"  # as if it had been: it is no longer among the recent ones
+    shutil.copytree(folder / "step-00000010", best, dirs_exist_ok=True)
+    path = folder / "step-00000010/state.json"
+    state = json.loads(path.read_text()) | {"best": {"step": 2, "score": 0.0}}
+    path.write_text(json.dumps(state))
+    damage(best / "step.safetensors")
+    with pytest.warns(UserWarning, match="step-00000002 is damaged .*passed over"):
+        again = train(out=tmp_path, net=model(dropout=0.3), **data)
+    assert again.chosen == "last" and first.steps == again.steps == 10
 
 
 def test_averaging_copes_with_counters(tmp_path):

@@ -21,6 +21,8 @@ from mtl.head import Task
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
 from mtl.method import Method, Phase
+from mtl.methods.conservative import Conservative
+from mtl.methods.l2sp import L2SP
 from mtl.model import Model
 from mtl.ops import masked_mean, reverse_gradient
 from mtl.stream import Stream
@@ -250,6 +252,7 @@ def run_unfreezing():
 RUNS = {
     run.__name__: run for run in (run_tasks, run_reversal, run_gan, run_accumulated, run_unfreezing)
 }
+RUNS["conservative"] = lambda: train(build(), DOMAINS, {"kl": Conservative(), "sp": L2SP()}).model
 
 
 def test_every_task_learns_in_one_run():

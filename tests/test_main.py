@@ -41,7 +41,11 @@ def test_errors_are_one_line_and_debug_shows_where(run, tmp_path, monkeypatch):
             main([*words, "mid.wav", "--model", "empty"])
 
 
-def test_system_errors_lose_their_number_and_interruption_is_quiet(run, monkeypatch):
+def fail_now(error):
+    raise error
+
+
+def test_system_errors_lose_their_number_and_interruption_is_one_line(run, monkeypatch):
     def fail(error):
         def run(args):
             raise error
@@ -53,7 +57,9 @@ def test_system_errors_lose_their_number_and_interruption_is_quiet(run, monkeypa
     fail(FileNotFoundError("no such model:\n\nthe hub is away"))
     assert run("list") == (1, [], ["mtl: no such model: the hub is away"])
     fail(KeyboardInterrupt())
-    assert run("list") == (130, [], [])
+    assert run("list") == (130, [], ["mtl: stopped"])
+    monkeypatch.setattr("mtl.commands.list.arguments", lambda parser: fail_now(KeyboardInterrupt()))
+    assert run("list") == (130, [], ["mtl: stopped"]), "before the command runs"
 
 
 @pytest.mark.parametrize(

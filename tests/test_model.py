@@ -228,3 +228,14 @@ def test_recomputed_blocks_give_the_same_gradients():
         model("speech", BATCH).x.square().sum().backward()
         gradients.append([p.grad.clone() for p in model.trunk.parameters()])
     assert all(one.equal(two) for one, two in zip(*gradients, strict=True))
+
+
+def test_a_head_with_weights_keeps_them_and_must_fit():
+    head = Classify(["a", "b"])
+    head.build(DIM)
+    weight = head.output.weight.detach().clone()
+    assert build(Task("tone", "speech", head)).heads["tone"].output.weight.equal(weight)
+    wide = Classify(["a", "b"])
+    wide.build(DIM + 1)
+    with pytest.raises(ValueError, match=f"task 'tone'.*width {DIM}"):
+        build(Task("tone", "speech", wide))

@@ -19,6 +19,16 @@ def change(**entries):
     return apply
 
 
+def drop(name):
+    def apply(folder):
+        path = folder / "config.json"
+        config = json.loads(path.read_text())
+        del config[name]
+        path.write_text(json.dumps(config))
+
+    return apply
+
+
 HALF = {
     "empty": (
         lambda f: [p.unlink() for p in f.iterdir()],
@@ -56,6 +66,22 @@ HALF = {
         ValueError,
         "not a configuration of mtl: the key 'library'",
     ),
+    "no trunk": (
+        drop("trunk"),
+        ValueError,
+        r"config.json: not a whole configuration: .*lacks trunk",
+    ),
+    "no format": (drop("format"), ValueError, "config.json: not a whole .*lacks format"),
+    "nameless stem": (
+        change(stems=[["speech", {"width": 6}]]),
+        ValueError,
+        "config.json: no key 'name' in a part",
+    ),
+    "odd trunk": (
+        change(trunk={"name": "transformer", "wheels": 4}),
+        ValueError,
+        "config.json: .*unexpected keyword argument 'wheels'",
+    ),
     "newer": (change(format=2), ValueError, "format 2 is newer than 1: upgrade mtl"),
     "unknown stem": (
         change(stems=[["speech", {"name": "ear"}]]),
@@ -77,6 +103,14 @@ def test_what_is_not_a_whole_model_is_refused_in_plain_words(case, tmp_path):
     spoil(tmp_path)
     with pytest.raises(kind, match=message):
         Model.from_pretrained(tmp_path)
+
+
+def test_a_model_that_a_killed_process_was_replacing_is_found(tmp_path):
+    folder = tmp_path / "model"
+    build(*three_tasks()).save_pretrained(folder)
+    folder.rename(tmp_path / ".model.old.x1")
+    assert list(Model.from_pretrained(folder).tasks) == ["nl", "cy", "language"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("error", ["LocalEntryNotFoundError", "OfflineModeIsEnabled"])

@@ -257,6 +257,7 @@ def test_a_subset_speaks_of_its_own_examples():
         ({"mix": {"de": 0.7, "nl": 0.7}}, "must be positive and add up to at most 1"),
         ({"mix": {"de": 0.2, "en": 0.2, "nl": 0.2}}, "must be positive and add up to at most 1"),
         ({"mix": {"de": -0.2}}, "must be positive"),
+        ({"mix": {"de": 0.5, "nl": 0.5}}, "leaves nothing for en; to mean it, give 0"),
     ],
 )
 def test_wrong_settings_are_named(arguments, message):

@@ -106,8 +106,7 @@ def _make(args: Namespace) -> int:
     from mtl.data.synthetic import make_corpus
 
     sizes = {"dev": args.dev, "test": args.test, "seed": args.seed}
-    # The bar goes where the paths go: into a file or pipe only they should.
-    shown = sys.stdout.isatty()
+    shown = sys.stderr.isatty()
     manifests = make_corpus(args.languages, **sizes, folder=args.folder, progress=shown)
     for split, path in manifests.items():
         print(split, path, sep="\t")

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtl.commands import STREAM, count, language_task, load_model, writers
+from mtl.commands import count
 
 if TYPE_CHECKING:
     from mtl.evaluate import Evaluation, Row
@@ -35,13 +35,15 @@ def run(args: Namespace) -> int:
     from mtl.data.manifest import read_manifest
     from mtl.data.speech import Speech
     from mtl.evaluate import evaluate
+    from mtl.languages import SPEECH
+    from mtl.load import load
 
     utterances = read_manifest(args.manifest)
-    model = load_model(args.model)
+    model = load(args.model).model
     known = languages(model)
     unknown = Counter(u.lang for u in utterances if known and u.lang not in known)
     kept = [u for u in utterances if u.lang not in unknown]
-    evaluation = evaluate(model, {STREAM: Speech(kept, model, STREAM)})
+    evaluation = evaluate(model, {SPEECH: Speech(kept, model, SPEECH)})
     if not evaluation.rows:
         raise ValueError(
             f"{args.manifest} has nothing to evaluate: its languages are "
@@ -57,6 +59,8 @@ def run(args: Namespace) -> int:
 
 def languages(model: "Model") -> set[str]:
     """Give the languages that a model writes or tells apart; empty where it takes any."""
+    from mtl.languages import language_task, writers
+
     written = set(writers(model))
     task = language_task(model)
     if "text" in written:

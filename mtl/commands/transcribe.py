@@ -10,16 +10,12 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-from mtl.commands import STREAM, language_task, load_model, writers
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mtl.data.manifest import Utterance
-    from mtl.model import Model
+    from mtl.encoder import Encoder
+    from mtl.languages import Choice
     from mtl.predict import Answer
-
-AUTO = "auto"
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -29,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
     add("--model", required=True, metavar="DIR_OR_ID", help="folder of a saved model, or hub id")
     add(
         "--lang",
-        default=AUTO,
+        default="auto",
         help="language of all files; auto: the model decides (default: auto)",
     )
     add(
@@ -56,113 +52,49 @@ def _seconds(text: str) -> float:
 
 def run(args: Namespace) -> int:
     """Transcribe; 1 where a file could not be."""
-    from mtl.data.speech import Speech
+    from mtl.languages import SPEECH, choose
+    from mtl.load import Inputs, load
     from mtl.predict import predict
 
-    model = load_model(args.model)
+    model = load(args.model).model
     choice = choose(model, args.lang)
-    utterances = list(_readable(args.files))
-    data = Speech(utterances, model, STREAM)
-    answers = predict(model, data, STREAM, tasks=choice.tasks(), batch=args.batch)
+    data = Inputs(list(_readable(args.files, model.stem(SPEECH))), model.stem(SPEECH))
+    answers = predict(model, data, SPEECH, tasks=choice.tasks(), batch=args.batch)
     done = sum(
-        _print(utterance, answer, choice, args.json)
-        for utterance, answer in zip(utterances, answers, strict=True)
+        _print(answer, seconds, choice, args.json)
+        for answer, seconds in zip(answers, data.lengths, strict=True)
     )
     return int(done < len(args.files))
 
 
-class Choice(NamedTuple):
-    """Which tasks write which language, and the language: given, or told by the task `detector`."""
-
-    writers: dict[str, str]
-    lang: str = "und"
-    detector: str | None = None
-
-    def tasks(self) -> list[str]:
-        """Give the tasks to ask: with a detector all, as heads cost little beside the trunk."""
-        if self.detector is not None:
-            return [self.detector, *self.writers.values()]
-        return [self.writers.get(self.lang) or self.writers["text"]]
-
-
-def choose(model: "Model", lang: str) -> Choice:
-    """Decide how a language is chosen; `lang` may be "auto".
-
-    Raises ValueError, naming the languages, where the model does not know `lang` or cannot choose.
-    """
-    tasks = writers(model)
-    known = ", ".join(tasks)
-    if not tasks:
-        raise ValueError(
-            f"this model writes no text from {STREAM}; its tasks: {', '.join(model.tasks) or 'none'}"
-        )
-    if lang != AUTO:
-        if lang not in tasks and "text" not in tasks:
-            raise ValueError(f"--lang {lang!r} is not known; this model has: {known} (or {AUTO})")
-        return Choice(tasks, lang)
-    if len(tasks) == 1 and "text" not in tasks:
-        return Choice(tasks, known)
-    detector = language_task(model)
-    if detector is None and "text" not in tasks:
-        raise ValueError(f"this model has no task 'language' to choose by; give --lang: {known}")
-    return Choice(tasks, detector=detector)
-
-
-def _readable(files: Iterable[Path]) -> Iterator["Utterance"]:
-    """Make utterances of the files, and report those that hold no audio."""
-    from mtl.data.audio import audio_seconds
+def _readable(files: Iterable[Path], stem: "Encoder") -> Iterator[Path]:
+    """Give the files that hold audio, by their headers, and report the others."""
+    from mtl.load import Inputs
 
     for path in files:
         try:
-            if not path.is_file():
-                what = "is a folder; name the files in it" if path.is_dir() else "no such file"
-                raise ValueError(f"{path}: {what}")
-            yield _utterance(path, audio_seconds(path))
+            Inputs([path], stem)
+            yield path
         except (ValueError, OSError) as error:
             _complain(str(error))
 
 
-def _utterance(path: Path, seconds: float) -> "Utterance":
-    from mtl.data.manifest import Utterance
-
-    return Utterance(
-        id=str(path),
-        text="",
-        lang="und",
-        speaker="unknown",
-        seconds=seconds,
-        audio=path,
-        offset=0.0,
-        features=None,
-        key=None,
-        label=None,
-        phonemes=None,
-        weight=1.0,
-        line=0,
-        manifest=path,
-    )
-
-
-def _print(utterance: "Utterance", answer: "Answer", choice: Choice, as_json: bool) -> bool:
+def _print(answer: "Answer", seconds: float, choice: "Choice", as_json: bool) -> bool:
     """Print a file's line; False, and a line on the error output, where there is none."""
     if answer.problem:
-        # There is no manifest whose line could help.
-        _complain(answer.problem.removeprefix(f"{utterance.where} ({utterance.id}): "))
+        _complain(answer.problem)
         return False
-    said = answer.predictions
-    lang = choice.lang if choice.detector is None else said[choice.detector].value
-    task = choice.writers.get(lang) or choice.writers.get("text")
-    if task is None:
-        known = ", ".join(choice.writers)
-        _complain(f"{utterance.id}: sounds like {lang!r}, not written here; give --lang: {known}")
+    try:
+        text, lang, confidence, _ = choice.transcript(answer.predictions)
+    except ValueError as error:
+        _complain(f"{answer.id}: {error}")
         return False
-    text, confidence = said[task]
     if as_json:
-        line = {"path": utterance.id, "lang": lang, "text": text}
-        numbers = {"confidence": round(confidence, 4), "seconds": round(utterance.seconds, 3)}
+        line = {"path": answer.id, "lang": lang, "text": text}
+        numbers = {"confidence": round(confidence, 4), "seconds": round(seconds, 3)}
         print(json.dumps(line | numbers, ensure_ascii=False))
     else:
-        print(utterance.id, lang, text, sep="\t")
+        print(answer.id, lang, text, sep="\t")
     return True
 
 

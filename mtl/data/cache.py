@@ -22,7 +22,8 @@ CHECK = 16  # bytes of the checksum before an array on disk
 class Cache:
     """A bounded store of tensors by key, the least recently used dropped first.
 
-    Kept in 16 bit floats: half the memory, and a rounding of 0.05 % that log-mel features do not feel.
+    Kept in 16 bit floats by default: half the memory, and a rounding of 0.05 % that log-mel features do
+    not feel. What is given is in 32 bit.
 
     >>> cache = Cache(megabytes=1)
     >>> cache.get("a", lambda: torch.ones(2, 2)).sum().item()
@@ -31,23 +32,33 @@ class Cache:
     4.0
     """
 
-    def __init__(self, megabytes: float = 2000, folder: Path | None = None) -> None:
-        self.limit, self.folder = int(megabytes * 2**20), folder
+    def __init__(
+        self,
+        megabytes: float = 2000,
+        folder: Path | None = None,
+        dtype: torch.dtype = torch.float16,
+    ) -> None:
+        self.limit, self.folder, self.dtype = int(megabytes * 2**20), folder, dtype
         self._held: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes = 0
 
     def get(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
         """Give what is stored under `key`, or compute and store it; always rounded alike."""
-        held = self._held.get(key)
+        held = self.find(key)
         if held is None:
-            held = self._read(key)
-            if held is None:
-                held = compute().half()
-                self._write(key, held)
+            held = compute().to(self.dtype, copy=True)
+            self._write(key, held)
             self._hold(key, held)
-        else:
+        return held.to(torch.float32, copy=True)
+
+    def find(self, key: str) -> Tensor | None:
+        """Give what is stored under `key`, as it is stored, in memory or on disk."""
+        held = self._held.get(key)
+        if held is not None:
             self._held.move_to_end(key)
-        return held.float()
+        elif (held := self._read(key)) is not None:
+            self._hold(key, held)
+        return held
 
     def _hold(self, key: str, value: Tensor) -> None:
         self._held[key] = value
@@ -70,7 +81,8 @@ class Cache:
         check, array = content[:CHECK], content[CHECK:]
         if check != _checksum(array):
             return None
-        return torch.from_numpy(np.load(BytesIO(array), allow_pickle=False))
+        found = torch.from_numpy(np.load(BytesIO(array), allow_pickle=False))
+        return found if found.dtype == self.dtype else None
 
     def _write(self, key: str, value: Tensor) -> None:
         """Write in one move; a full disk costs the cache, not the run."""

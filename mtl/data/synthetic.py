@@ -28,7 +28,8 @@ import numpy.typing as npt
 import soundfile
 import torch
 import torchaudio
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import Progress
 
 from mtl.data import espeak
 from mtl.data import sentences as texts
@@ -203,9 +204,8 @@ def _make(plan: dict[str, list[_Job]], folder: Path, workers: int | None, progre
         (folder / split).mkdir(parents=True)
     jobs = [job for split in plan.values() for job in split]
     workers = workers or min(os.cpu_count() or 1, 1 + len(jobs) // _WORTH_A_WORKER)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with (
-        Progress(*columns, TimeRemainingColumn(), disable=not progress) as bar,
+        Progress(console=Console(stderr=True), disable=not progress) as bar,
         contextlib.closing(_rows(jobs, folder, workers)) as made,
     ):
         tracked = bar.track(made, total=len(jobs), description="making speech")

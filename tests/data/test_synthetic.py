@@ -269,3 +269,10 @@ def test_a_script_without_a_main_guard_can_use_workers(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == "4 True"
+
+
+def test_progress_leaves_the_standard_output_alone(tmp_path, capsys):
+    tiny(tmp_path, train={"en": 1}, dev=1, test=1, progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "making speech" in shown.err

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from mtl import Model
 from mtl.data.manifest import ManifestError, read_manifest
@@ -37,6 +38,15 @@ def test_smoke_ends_with_the_figures_and_a_model_that_loads(tmp_path, capsys):
     assert [claim["claim"] for claim in figures["claims"]] == ["shared layers help nl (CER)"]
     assert f"{100 * figures['tasks']['nl']['cer']:.2f}" in capsys.readouterr().out
     assert languages < set(Model.from_pretrained(tmp_path / "model").tasks)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert page.count("<audio") == len(languages), "the worst utterance of each"
+    for text in ("all languages: training", "nl alone: training", "language: confusions"):
+        assert text in page
+    for task, found in figures["tasks"].items():
+        value = found["accuracy" if task == "language" else "cer"]
+        assert f"<td>{100 * value:.2f}</td>" in page
+    results = ModelCard.load(tmp_path / "model" / "README.md").data.eval_results
+    assert {result.dataset_config for result in results} == set(figures["tasks"])
 
 
 def test_own_manifests_are_split_by_speaker_and_capped(tmp_path):
@@ -105,6 +115,20 @@ def test_a_wrong_manifest_ends_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(RECIPE), "--data", str(tmp_path / "no.jsonl")])
     with pytest.raises(SystemExit, match=r"error: .*no\.jsonl: no such manifest"):
         runpy.run_path(str(RECIPE), run_name="__main__")
+
+
+@pytest.mark.parametrize("share", [1, 0, -0.1, 7])
+def test_a_share_that_leaves_nothing_is_refused(share, tmp_path):
+    with pytest.raises(ValueError, match=rf"--share is {float(share)}; it is a part"):
+        run("--smoke", "--share", share, "--out", tmp_path)
+
+
+def test_a_file_where_the_output_should_go_is_refused(tmp_path):
+    (tmp_path / "notes").write_text("my notes")
+    for out in (tmp_path / "notes", tmp_path / "notes" / "run"):
+        with pytest.raises(ValueError) as error:
+            run("--smoke", "--out", out)
+        assert str(error.value) == f"--out {tmp_path / 'notes'} is a file; give a folder"
 
 
 @pytest.mark.slow

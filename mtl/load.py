@@ -1,0 +1,211 @@
+"""Load: a saved model as something to call on recordings or images."""
+
+import math
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtl.batch import Example
+from mtl.data.audio import audio_seconds, read_audio, read_frames
+from mtl.data.images import read_pixels
+from mtl.encoder import Encoder
+from mtl.head import Prediction
+from mtl.languages import AUTO, Choice, Transcript, choose, writers
+from mtl.model import Model
+from mtl.predict import Answer, predict
+
+FRAMES = (".npy", ".npz")  # files of precomputed frames
+Input = str | PathLike[str] | NDArray[Any] | Tensor
+
+
+class Label(NamedTuple):
+    """The class that the first task of the stream tells, and what every task says."""
+
+    label: Any
+    confidence: float
+    labels: dict[str, Prediction]
+
+
+def load(
+    source: str | PathLike[str], revision: str | None = None, device: str | None = None
+) -> "Loaded":
+    """Load a model by folder or hub id, onto `device` (default: the GPU if there is one).
+
+    Raises what `Model.from_pretrained` raises.
+
+    >>> import tempfile, mtl
+    >>> from mtl.heads.classify import Classify
+    >>> from mtl.stems.patches import Patches
+    >>> from mtl.trunks.transformer import Transformer
+    >>> task = mtl.Task("digit", "images", Classify(["0", "1"]))
+    >>> stem = Patches(channels=1, size=8, patch=4, dim=8)
+    >>> model = mtl.Model({"images": stem}, Transformer(8, depth=1, heads=2), [task])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save_pretrained(folder)
+    ...     classify = mtl.load(folder)
+    >>> classify(np.zeros((8, 8), np.uint8)).label in ("0", "1")
+    True
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Loaded(Model.from_pretrained(source, revision).to(device))
+
+
+class Loaded:
+    """A model, in `model`, to call on sounds or images."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def __call__(
+        self,
+        given: Input | Sequence[Input],
+        hz: int | None = None,
+        *,
+        lang: str = AUTO,
+        stream: str | None = None,
+        batch: float = 60.0,
+    ) -> Any:
+        """Give a `Transcript` (or, from a model that writes nothing, a `Label`); a list of them for a list.
+
+        Sounds are files of any rate, or samples (N,) at `hz`; images are files, arrays (H, W) or (H, W, 3),
+        or tensors (C, H, W), bytes or 0 to 1. `lang` names the language, "auto" lets the model tell it.
+        `batch` is the seconds of audio (or images) that run at once. Raises ValueError for what cannot be
+        read, is no input of this model, or sounds like a language that it does not write.
+        """
+        several = isinstance(given, list | tuple)
+        inputs: Any = given if several else [given]
+        stream = self._only_stream() if stream is None else stream
+        data = Inputs(inputs, self.model.stem(stream), hz)
+        writes = bool(writers(self.model, stream))
+        choice = choose(self.model, lang, stream) if writes else None
+        tasks = choice.tasks() if choice else None
+        answers = predict(self.model, data, stream, tasks=tasks, batch=batch)
+        replies = [_reply(answer, choice) for answer in answers]
+        return replies if several else replies[0]
+
+    def _only_stream(self) -> str:
+        """Give the one stream that tasks read."""
+        known = [name for name in self.model.streams if self.model.tasks_of(name)]
+        if len(known) != 1:
+            raise ValueError(f"give stream: this model has tasks on {', '.join(known) or 'none'}")
+        return known[0]
+
+
+class Inputs:
+    """Files and arrays as a data set without labels; a file is read when its turn comes.
+
+    Raises ValueError for what is no input at all, or a file that does not exist.
+    """
+
+    def __init__(self, inputs: Sequence[Input], stem: Encoder, hz: int | None = None) -> None:
+        self._raw = [_checked(item, hz) for item in inputs]
+        self.ids = [
+            str(x) if isinstance(x, Path) else f"input {i}" for i, x in enumerate(self._raw)
+        ]
+        self._stem, self._hz = stem, hz
+        self.image = takes_images(stem)
+        self.lengths = [self._seconds(raw) for raw in self._raw]
+        # what they cost, which is the same for all where all are padded to one length
+        self.seconds = np.array([stem.fixed_seconds or length for length in self.lengths])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def column(self, name: str) -> list[str]:
+        """Nothing is known of the inputs."""
+        return [""] * len(self)
+
+    def labels(self, index: int) -> Mapping[str, Any]:
+        """Give none."""
+        return {}
+
+    def example(self, index: int, draw: int | None = None, targets: bool = True) -> Example:
+        """Read and prepare an input."""
+        raw = self._raw[index]
+        taken = self._pixels(raw) if self.image else self._samples(raw)
+        return Example(self._stem.prepare(taken), id=self.ids[index])
+
+    def _seconds(self, raw: Path | Tensor) -> float:
+        """Give the length of a sound, by its header alone; an image counts 1."""
+        if self.image:
+            return 1.0
+        if isinstance(raw, Tensor):
+            return len(raw) / (self._hz or self._stem.frames_per_second)
+        if raw.suffix in FRAMES:
+            return len(read_frames(raw)) / self._stem.frames_per_second
+        return audio_seconds(raw)
+
+    def _pixels(self, raw: Path | Tensor) -> Tensor:
+        return read_pixels(raw) if isinstance(raw, Path) else raw
+
+    def _samples(self, raw: Path | Tensor) -> Tensor:
+        if isinstance(raw, Path):
+            found = read_frames(raw) if raw.suffix in FRAMES else read_audio(raw, self._stem.hz)
+            return torch.from_numpy(found)
+        if raw.dim() == 2:
+            return raw.float()  # precomputed frames, whose stem looks at their width
+        if self._hz is None or raw.dim() != 1 or not len(raw):
+            raise ValueError(
+                f"an array of {tuple(raw.shape)}: give samples (N,) and their rate, hz"
+            )
+        if not raw.is_floating_point():
+            raw = raw / torch.iinfo(raw.dtype).max
+        if not raw.isfinite().all():
+            raise ValueError("samples that are NaN or infinite")
+        if self._hz == self._stem.hz:
+            return raw.float()
+        from torchaudio.functional import resample
+
+        resampled: Tensor = resample(raw.float(), self._hz, self._stem.hz)
+        return resampled
+
+
+def takes_images(stem: Encoder) -> bool:
+    """Say whether a stem prepares pixels, which it is asked to do.
+
+    >>> from mtl.stems.logmel import LogMel
+    >>> takes_images(LogMel(8))
+    False
+    """
+    try:
+        return stem.prepare(torch.zeros(3, 32, 32, dtype=torch.uint8)).dim() == 3
+    except (ValueError, TypeError, IndexError, RuntimeError):
+        return False
+
+
+def _checked(given: Any, hz: int | None) -> Path | Tensor:
+    """Give a file that exists, or a tensor: of an image the channels first."""
+    if isinstance(given, str | PathLike):
+        path = Path(given)
+        if not path.is_file():
+            what = "is a folder; name the files in it" if path.is_dir() else "no such file"
+            raise ValueError(f"{path}: {what}")
+        return path
+    if isinstance(given, Tensor):
+        return given.detach().cpu()
+    array = np.asarray(given)
+    if array.dtype.kind not in "uif" or not array.ndim:
+        raise ValueError(f"{type(given).__name__} {given!r:.40} is neither a file nor an array")
+    colours_last = hz is None and array.ndim == 3 and array.shape[2] in (1, 3)
+    return torch.from_numpy(
+        np.ascontiguousarray(array.transpose(2, 0, 1) if colours_last else array)
+    )
+
+
+def _reply(answer: Answer, choice: Choice | None) -> Transcript | Label:
+    if answer.problem:
+        named = answer.problem.startswith(answer.id)
+        raise ValueError(answer.problem if named else f"{answer.id}: {answer.problem}")
+    if choice is not None:
+        try:
+            return choice.transcript(answer.predictions)
+        except ValueError as error:
+            raise ValueError(f"{answer.id}: {error}") from error
+    first = next(iter(answer.predictions.values()), Prediction(None, math.nan))
+    return Label(first.value, first.confidence, answer.predictions)

@@ -1,0 +1,223 @@
+"""Plots: curves, bars, confusion matrices and image sheets, as SVG text that a page holds inside itself.
+
+The only file that imports matplotlib. Text and axes take the colour of the page around them, so that a
+plot reads well in the dark and in the light.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import ArrayLike, NDArray
+
+INK = "#010203"  # stands for the page's own text colour, which no plotting library can know
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c6bb1", "#7f7f7f")
+MARKS = "os^Dv<>P"
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "svg.fonttype": "none",  # text stays text: small files, and the page's colour
+    "svg.hashsalt": "mtl",  # the same figures give the same file
+    "text.parse_math": False,  # a $ in a label is a $
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    "grid.alpha": 0.25,
+}
+WRITTEN = 20  # classes up to which a confusion matrix shows its numbers
+
+
+def curves(
+    lines: Mapping[str, Mapping[float, float | Sequence[float]]],
+    x: str,
+    y: str,
+    *,
+    percent: bool = False,
+) -> str:
+    """Draw labelled lines, {label: {x: y}}; several y at one x, one per seed, give the mean and a band.
+
+    The band reaches from the smallest to the largest. `percent` shows fractions as per cent.
+
+    >>> curves({"base": {1: [0.1, 0.3], 2: 0.2}}, "layers", "error", percent=True)[:4]
+    '<svg'
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+        _draw(axes, lines, x, y)
+        if percent:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        return _svg(figure)
+
+
+def learning(history: Sequence[Mapping[str, Any]], hidden: Iterable[str] = ()) -> str:
+    """Draw `Fitted.history`: the training loss of each task, and the error on the dev data beside them.
+
+    `hidden` names losses to leave out. Gives "" where nothing was logged.
+    """
+    losses: dict[str, dict[float, float]] = {}
+    dev: dict[float, float] = {}
+    for entry in history:
+        for name, value in entry.get("loss", {}).items():
+            losses.setdefault(name, {})[entry["step"]] = value
+        if "dev" in entry:
+            dev[entry["step"]] = entry["dev"]
+    lines = {name: line for name, line in losses.items() if name not in set(hidden)}
+    if not (lines or dev):
+        return ""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.6 if lines and dev else 6.4, 3.6), layout="constrained")
+        panels = iter(figure.subplots(1, bool(lines) + bool(dev), squeeze=False)[0])
+        if lines:
+            _draw(next(panels), lines, "step", "training loss", marks=False)
+        if dev:
+            axes = next(panels)
+            _draw(axes, {"mean over the tasks": dev}, "step", "dev error")
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        return _svg(figure)
+
+
+def bars(values: Mapping[str, tuple[float, float, float]], x: str, *, percent: bool = False) -> str:
+    """Draw a horizontal bar per label, from {label: (value, low, high)}; an end that is not finite
+    draws no whisker.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 0.8 + 0.35 * len(values)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (value, low, high) in enumerate(values.values()):
+            axes.barh(place, value, color=COLOURS[0])
+            if np.isfinite([low, high]).all():
+                axes.plot([low, high], [place, place], color=INK, linewidth=1.5)
+        axes.set_yticks(range(len(values)), list(values))
+        axes.invert_yaxis()
+        axes.set_xlabel(x)
+        axes.grid(axis="x")
+        if percent:
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        return _svg(figure)
+
+
+def confusion(pairs: Iterable[tuple[Any, Any]]) -> str:
+    """Draw how often each class (row) was taken for each (column), from (reference, prediction) pairs.
+
+    A colour is the share of its row; up to 20 classes the counts are written in.
+    """
+    classes, counts = count_pairs(pairs)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = min(max(2.4 + 0.42 * len(classes), 3.2), 12.0)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(size, size), layout="constrained")
+        axes = figure.add_subplot()
+        axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+        axes.set_xticks(
+            range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 3 else 0
+        )
+        axes.set_yticks(range(len(classes)), classes)
+        axes.set_xlabel("prediction")
+        axes.set_ylabel("reference")
+        for (row, column), count in np.ndenumerate(counts):
+            if count and len(classes) <= WRITTEN:
+                colour = "#ffffff" if shares[row, column] > 0.5 else "#000001"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour)
+        return _svg(figure)
+
+
+def count_pairs(pairs: Iterable[tuple[Any, Any]]) -> tuple[list[str], NDArray[np.int64]]:
+    """Count (reference, prediction) pairs: the classes (C,), sorted, and the counts (C, C).
+
+    >>> classes, counts = count_pairs([("a", "a"), ("a", "b"), ("b", "b")])
+    >>> classes, counts.tolist()
+    (['a', 'b'], [[1, 1], [0, 1]])
+    """
+    named = [(str(reference), str(prediction)) for reference, prediction in pairs]
+    classes = sorted({name for pair in named for name in pair})
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    for reference, prediction in named:
+        counts[classes.index(reference), classes.index(prediction)] += 1
+    return classes, counts
+
+
+def sheet(images: Sequence[ArrayLike], captions: Sequence[str], columns: int = 8) -> str:
+    """Draw small images in a grid, a caption below each: arrays (H, W), (H, W, 3) or (3, H, W).
+
+    Values are 0 to 255 where they are whole numbers, else stretched from the smallest to the largest.
+    Raises ValueError where images and captions differ in number, or there are none.
+    """
+    if len(images) != len(captions) or not len(images):
+        raise ValueError(f"{len(images)} images and {len(captions)} captions; give one for each")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(1.25 * columns, 1.5 * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).flatten()
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, image, caption in zip(grid, images, captions, strict=False):
+            axes.imshow(_pixels(image), cmap="gray")
+            # below the image, where set_xlabel would write had the axes not been off
+            axes.text(0.5, -0.04, caption, transform=axes.transAxes, ha="center", va="top", size=8)
+        return _svg(figure)
+
+
+def _pixels(image: ArrayLike) -> NDArray[Any]:
+    """Give (H, W) or (H, W, 3), colours last; fractions stretched to 0 ... 1."""
+    pixels = np.asarray(image)
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3):
+        pixels = np.moveaxis(pixels, 0, 2)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if pixels.ndim not in (2, 3):
+        raise ValueError(f"an image has shape {pixels.shape}; give (H, W), (H, W, 3) or (3, H, W)")
+    if pixels.dtype.kind != "f":
+        return pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    stretched: NDArray[Any] = (pixels - low) / (high - low or 1.0)
+    return stretched
+
+
+def _draw(
+    axes: Any,
+    lines: Mapping[str, Mapping[float, float | Sequence[float]]],
+    x: str,
+    y: str,
+    marks: bool = True,
+) -> None:
+    """Draw lines and bands into axes; a repeated colour comes with other dashes."""
+    looks = cycle((colour, dash) for dash in ("-", "--", ":") for colour in COLOURS)
+    for (label, line), (colour, dash), mark in zip(lines.items(), looks, cycle(MARKS)):
+        places = sorted(line)
+        points = [np.atleast_1d(line[place]) for place in places]
+        means, lows, highs = (
+            [float(reduce(values)) for values in points] for reduce in (np.mean, np.min, np.max)
+        )
+        style = {"marker": mark, "markersize": 4} if marks else {}
+        axes.plot(places, means, dash, color=colour, label=label, **style)
+        if lows != highs:
+            axes.fill_between(places, lows, highs, color=colour, alpha=0.18, linewidth=0)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid()
+    if all(float(place).is_integer() for line in lines.values() for place in line):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(lines) > 1:
+        axes.legend(frameon=False, fontsize=8, ncols=1 + (len(lines) > 8))
+
+
+def _svg(figure: Figure) -> str:
+    """Write a figure as an <svg> element without a fixed size, a prologue or metadata."""
+    file = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with warnings.catch_warnings():
+        # The reader's browser has fonts for scripts that matplotlib's own one lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    text = file.getvalue()
+    # Names of groups would repeat in a page of several plots, and nothing refers to them.
+    text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
+    return text.replace(INK, "currentColor").strip()

@@ -1,0 +1,248 @@
+"""Problem: what a folder, an .npz file or manifests hold, as items, tasks and data for a model to learn."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from mtl.config import Fit
+from mtl.data.augment import Augment
+from mtl.data.cache import Cache
+from mtl.data.digits import CLASSES, glyphs
+from mtl.data.images import Images, Picture, few, hold_out, only, read_folder, read_npz
+from mtl.data.manifest import Utterance, read_manifest
+from mtl.data.speech import Speech, describe_skips, screen
+from mtl.data.splits import Source
+from mtl.data.synthetic import make_corpus
+from mtl.device import start_processes
+from mtl.encoder import Encoder
+from mtl.evaluate import evaluate
+from mtl.fit import fit
+from mtl.head import Task
+from mtl.heads.classify import Classify
+from mtl.heads.ctc import CTC
+from mtl.method import Method
+from mtl.model import Model
+from mtl.prefix import Prefix, prefix_end
+from mtl.stems.logmel import LogMel
+from mtl.stems.pixels import Pixels
+from mtl.stream import Data, Stream
+from mtl.text import TextRules, normalise, symbols
+from mtl.trunks.conformer import Conformer
+from mtl.trunks.resnet import ResNet
+
+DRAWS = 4  # augmentations of an example, few enough to keep what a frozen part makes of each
+
+
+class Problem(Protocol):
+    """Items to learn from and to be tested on; `batch` is what a step takes, in seconds or images."""
+
+    stream: str
+    batch: float
+    train: Sequence[Any]
+    test: Sequence[Any]
+    notes: Sequence[str]
+
+    def tasks(self, prefix: str = "") -> list[Task]:
+        """Make the tasks with new heads; `prefix` tells their names from those a model has."""
+
+    def few(self, count: int, seed: int) -> Sequence[Any]:
+        """Choose training items: `count` of each class or language; 0 is all."""
+
+    def network(self) -> tuple[Encoder, Encoder]:
+        """Make a small stem and trunk for such items, drawn from torch's random state."""
+
+    def data(
+        self, model: Model, items: Sequence[Any], augment: int | None = None, stream: str = ""
+    ) -> Data:
+        """Give items as data for a model's stream (default: the problem's own).
+
+        `augment` is the seed of what happens to them in training, None for evaluation.
+        """
+
+
+class Pictures:
+    """Images and their classes; `notes` say what was left out."""
+
+    stream, batch = "images", 64.0
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, train: Sequence[Picture], test: Sequence[Picture]) -> None:
+        self.train, self.test = train, test
+
+    def tasks(self, prefix: str = "") -> list[Task]:
+        """Classify."""
+        classes = sorted({picture.label for picture in self.train})
+        return [Task(f"{prefix}label", self.stream, Classify(classes), label="label")]
+
+    def few(self, count: int, seed: int) -> Sequence[Picture]:
+        """Choose `count` pictures of each class."""
+        return few(self.train, count, seed) if count else self.train
+
+    def network(self) -> tuple[Encoder, Encoder]:
+        """Make four convolutions without skips, as in Yosinski et al. 2014 but smaller."""
+        return Pixels(1, 32, 16, stride=2), ResNet(16, [32, 64, 128], residual=False)
+
+    def data(
+        self,
+        model: Model,
+        items: Sequence[Picture],
+        augment: int | None = None,
+        stream: str = "",
+    ) -> Images:
+        """Give pictures as data."""
+        return Images(items, model, stream or self.stream)
+
+
+class Recordings:
+    """Utterances with transcripts, a CTC head per language, or with labels."""
+
+    stream, batch = "speech", 36.0
+
+    def __init__(self, train: Sequence[Utterance], test: Sequence[Utterance]) -> None:
+        self.train, self.test, self._cache = train, test, Cache()
+        self.notes: list[str] = []
+
+    def tasks(self, prefix: str = "") -> list[Task]:
+        """Write what is said or, where manifests have labels and no texts, classify."""
+        labels = {utterance.label for utterance in self.train if utterance.label is not None}
+        if labels and not any(utterance.text.strip() for utterance in self.train):
+            classes: list[Any] = sorted(labels, key=str)
+            return [Task(f"{prefix}label", self.stream, Classify(classes), label="label")]
+        texts: dict[str, list[str]] = {}
+        for utterance in self.train:
+            texts.setdefault(utterance.lang, []).append(normalise(utterance.text, TextRules()))
+        return [
+            Task(f"{prefix}{lang}", self.stream, CTC(symbols(found)), label=lang)
+            for lang, found in sorted(texts.items())
+        ]
+
+    def few(self, count: int, seed: int) -> Sequence[Utterance]:
+        """Choose `count` utterances of each language."""
+        if not count:
+            return self.train
+        chosen: list[Utterance] = []
+        for lang in sorted({utterance.lang for utterance in self.train}):
+            own = [utterance for utterance in self.train if utterance.lang == lang]
+            if len(own) < count:
+                raise ValueError(f"language {lang!r} has {len(own)} utterances, {count} are wanted")
+            random.Random(f"{seed} {lang}").shuffle(own)
+            chosen += own[:count]
+        return chosen
+
+    def network(self) -> tuple[Encoder, Encoder]:
+        """Make a conformer of four blocks on log-mel frames, 30 ms each."""
+        return LogMel(144, subsample=3), Conformer(144, 4)
+
+    def data(
+        self,
+        model: Model,
+        items: Sequence[Utterance],
+        augment: int | None = None,
+        stream: str = "",
+    ) -> Speech:
+        """Give what a model can use of utterances as data; `notes` says what it cannot."""
+        if augment is None:
+            return Speech(items, model, stream or self.stream, cache=self._cache)
+        usable, skips = screen(items, model, stream or self.stream)
+        self.notes += [n for n in describe_skips(skips, len(items)) if n not in self.notes]
+        masks = Augment(
+            time_masks=2, time_frames=25, bin_masks=2, bins=15, draws=DRAWS, seed=augment
+        )
+        return Speech(usable, model, stream or self.stream, augment=masks, cache=self._cache)
+
+
+def read_problem(data: Sequence[Path], test: Sequence[Path] = ()) -> Pictures | Recordings:
+    """Read speech manifests (.jsonl, .json), one .npz file, or one folder with a folder per class.
+
+    Without `test`, a tenth of the speakers or two tenths of the pictures of each class are held out; an
+    .npz file has its own test part. Raises ValueError for anything else, naming it.
+    """
+    kinds = {path.suffix for path in [*data, *test]}
+    if data and kinds <= {".jsonl", ".json"}:
+        splits = Source(data=list(data), test=list(test), dev=list(test)).read()
+        return Recordings(splits.train, splits.test)
+    if len(data) != 1 or len(test) > 1 or not (kinds <= {".npz"} or data[0].is_dir()):
+        raise ValueError(
+            f"{[str(path) for path in [*data, *test]]}: give manifests (.jsonl), one .npz file or one folder"
+        )
+    if kinds == {".npz"}:
+        return Pictures(read_npz(data[0]), read_npz((test or data)[0], "test"))
+    pictures = read_folder(data[0])
+    if test:
+        return Pictures(pictures, read_folder(test[0]))
+    return Pictures(*hold_out(pictures, 0.2))
+
+
+def signs(seed: int = 0, count: int = 60) -> tuple[Pictures, Pictures]:
+    """Draw two tasks: halves of the digits and capitals, `count` pictures of each.
+
+    Which half, and the pictures, depend on `seed`; two fifths are for testing.
+    """
+    order = np.random.default_rng(seed).permutation(list(CLASSES)).tolist()
+    train, test = hold_out(glyphs(count * len(CLASSES), seed=seed), 0.4)
+    half = len(order) // 2
+    a, b = (Pictures(only(train, c), only(test, c)) for c in (order[:half], order[half:]))
+    return a, b
+
+
+def languages(
+    a: str = "de", b: str = "nl", counts: tuple[int, int] = (1500, 300), test: int = 100
+) -> tuple[Recordings, Recordings]:
+    """Make two tasks of the embedded corpus, with `counts` utterances; the test voices are unheard.
+
+    Raises ImportError without `mtl[corpus]`.
+    """
+    made = make_corpus({a: counts[0], b: counts[1]}, dev=4, test=test)
+    train, held = (read_manifest(made[part]) for part in ("train", "test"))
+    one, two = (
+        Recordings([u for u in train if u.lang == lang], [u for u in held if u.lang == lang])
+        for lang in (a, b)
+    )
+    return one, two
+
+
+def build(problem: Problem) -> Model:
+    """Make a small untrained network for a problem, drawn from torch's random state."""
+    stem, trunk = problem.network()
+    return Model({problem.stream: stem}, trunk, problem.tasks())
+
+
+def kept(folder: Path, make: Callable[[], Model]) -> Model:
+    """Load the model in `folder`, or make and save it; processes make it together, the first one saves."""
+    state = start_processes()
+    if not folder.is_dir():
+        model = make()
+        if state.is_main_process:
+            model.save_pretrained(folder)
+        state.wait_for_everyone()
+    return Model.from_pretrained(folder)
+
+
+def learn(
+    model: Model,
+    problem: Problem,
+    items: Sequence[Any],
+    config: Fit,
+    methods: Mapping[str, Method] | None = None,
+) -> None:
+    """Train on items; what a frozen front of the network gives is computed once and kept."""
+    data = problem.data(model, items, augment=config.seed)
+    if prefix_end(model, problem.stream):
+        data = Prefix(data, model, problem.stream, draws=DRAWS)
+    stream = Stream(data, problem.batch)
+    fit(model, {problem.stream: stream}, config, methods=methods, show=False)
+
+
+def figures(
+    model: Model, problem: Problem, items: Sequence[Any], stream: str = ""
+) -> dict[str, Any]:
+    """Evaluate: the first metric over all tasks, and per example (errors or hits, units, speaker)."""
+    stream = stream or problem.stream
+    result = evaluate(model, {stream: problem.data(model, items, stream=stream)})
+    metric = next(iter(result.rows[0].counts))
+    counts: list[Any] = [[*row.counts[metric], row.group] for row in result.rows]
+    value = sum(row[0] for row in counts) / sum(row[1] for row in counts)
+    return {"metric": metric, "value": value, "n": len(counts), "counts": counts}

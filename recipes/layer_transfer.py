@@ -1,0 +1,153 @@
+"""Layer transfer: which layers carry over to another task? Yosinski et al. 2014.
+
+    accelerate launch recipes/layer_transfer.py
+    accelerate launch recipes/layer_transfer.py --pairs speech --full
+
+A network is trained on task A and one on task B. Then the first k layers of either are copied into a new
+network for B and the rest starts afresh; what was copied is frozen or tuned. Copies of B (selfer) show what
+it costs to part layers that grew together, copies of A (transfer) what is special to A.
+
+images   drawn digits and capitals, a half of the 34 classes each, other halves in each seed
+speech   A is German (1,500 utterances), B is Dutch (300)
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mtl import Model
+from mtl.checkpoint import digest
+from mtl.config import Fit, launch, parse
+from mtl.device import start_processes
+from mtl.plots import curves
+from mtl.problem import Problem, build, figures, kept, languages, learn, signs
+from mtl.report import Report
+from mtl.study import Result, study
+from mtl.tally import lines, over_seeds, tally
+from mtl.tune.layers import copy, freeze
+
+MUCH = 0.02  # of accuracy or error rate
+KINDS = ("selfer frozen", "selfer tuned", "transfer frozen", "transfer tuned")
+
+
+@dataclass
+class Config:
+    """Copy layers between tasks, and see what each copy is worth."""
+
+    pairs: str = "images,speech"
+    """what to run, comma separated"""
+    seeds: int = 3
+    """seeds of the images; speech takes one"""
+    full: bool = False
+    """take all seeds for speech as well"""
+    smoke: bool = False
+    """seconds instead of minutes, with figures that mean nothing"""
+    out: Path = Path("runs/layer_transfer")
+    """folder for figures and networks; a run started again with it does what is left"""
+    images: Fit = field(default_factory=lambda: Fit(steps=300, lr=4e-3, dry_run=False))
+    speech: Fit = field(default_factory=lambda: Fit(steps=500, dry_run=False))
+
+
+class Cell(NamedTuple):
+    """One run: the first `kept` layers come from a network for A (transfer) or B (selfer)."""
+
+    pair: str
+    kind: str
+    kept: int
+    seed: int
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train the networks of both tasks, then every cell; draw the curves and judge the claims."""
+    started, config = time.monotonic(), parse(Config, (__doc__ or "").split("\n")[0], argv)
+    if config.smoke:
+        config.seeds, config.images.steps, config.speech.steps = 1, 2, 2
+    report = Report("layer_transfer", 0, {}, start_processes().num_processes)
+    lab = Lab(config)
+    for pair in config.pairs.split(","):
+        results = study(lab.cells(pair), lab.run, lab.folder / "cells", title=pair)
+        _tell(report, pair, results)
+    report.publish(config, config.out, started)
+
+
+class Lab:
+    """Runs cells; networks trained for A and B wait in `out/networks` until they are wanted."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.settings = {"images": config.images, "speech": config.speech}
+        fits = [fit.decisive() for fit in self.settings.values()]
+        self.folder = config.out / digest(config.smoke, *fits)  # others give other figures
+        self._made: dict[tuple[str, int], tuple[Problem, Problem]] = {}
+
+    def tasks(self, pair: str, seed: int) -> tuple[Problem, Problem]:
+        """Make a pair's two tasks; speech has the same in every seed."""
+        key, small = (pair, seed if pair == "images" else 0), self.config.smoke
+        if key not in self._made:
+            spoken = {"counts": (24, 12), "test": 6} if small else {}
+            made = signs(seed, 5 if small else 60) if pair == "images" else languages(**spoken)
+            self._made[key] = made
+        return self._made[key]
+
+    def cells(self, pair: str) -> list[Cell]:
+        """List what is to be run."""
+        if pair not in self.settings:
+            raise ValueError(f"pair {pair!r} is not known; choose from {', '.join(self.settings)}")
+        depth = 1 + len(build(self.tasks(pair, 0)[0]).trunk.blocks)
+        kinds = [("base", 0), *((kind, kept) for kind in KINDS for kept in range(1, depth + 1))]
+        seeds = self.config.seeds if pair == "images" or self.config.full else 1
+        return [Cell(pair, *kind, seed) for seed in range(seeds) for kind in kinds]
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """Run a cell."""
+        task = self.tasks(cell.pair, cell.seed)[1]
+        if cell.kind == "base":
+            return figures(self._network(cell.pair, "B", cell.seed), task, task.test)
+        torch.manual_seed(1000 + cell.seed)
+        model, (source, manner) = build(task), cell.kind.split()
+        other = self._network(cell.pair, "A" if source == "transfer" else "B", cell.seed)
+        layers = ["stems", *(rf"trunk\.blocks\.{name}" for name in model.trunk.blocks)]
+        names = "|".join(layers[: cell.kept])
+        copy(model, other, names)
+        if manner == "frozen":
+            freeze(model, names)
+        learn(model, task, task.train, replace(self.settings[cell.pair], seed=cell.seed))
+        return figures(model, task, task.test)
+
+    def _network(self, pair: str, part: str, seed: int) -> Model:
+        """Give the network trained for a task."""
+
+        def make() -> Model:
+            torch.manual_seed(seed)
+            task = self.tasks(pair, seed)[part == "B"]
+            model = build(task)
+            learn(model, task, task.train, replace(self.settings[pair], seed=seed))
+            return model
+
+        return kept(self.folder / "networks" / f"{pair}-{part}-{seed}", make)
+
+
+def _tell(report: Report, pair: str, results: list[Result]) -> None:
+    """Add a pair's rows, its curves and its claims."""
+    depth = max(result.cell["kept"] for result in results)
+    tally(report, results, lambda c: f"{pair}, {c['kept']} of {depth}", lambda c: c["kind"])
+    metric = next((r.figures["metric"] for r in results if r.figures), "")
+    plotted = lines(results, "kept", "kind")
+    plotted["base"] = dict.fromkeys(map(float, range(1, depth + 1)), plotted["base"][0])
+    plot = curves(plotted, "layers copied", metric, percent=True)
+    report.figures.append((plot, f"{pair}: mean and range over seeds"))
+    sign = 1 if metric == "accuracy" else -1
+    for count, more in ((1, False), (depth, True)):
+        pairs = zip(plotted["base"][count], plotted["transfer frozen"][count], strict=True)
+        costs = [sign * (b - frozen) for b, frozen in pairs]
+        text = (
+            f"{pair}: {count} of {depth} layers, frozen, cost {'more' if more else 'less'} than 2 %"
+        )
+        report.claims.append(over_seeds(text, [c - MUCH if more else MUCH - c for c in costs]))
+
+
+if __name__ == "__main__":
+    launch(main)

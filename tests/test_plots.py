@@ -1,0 +1,101 @@
+import re
+import xml.etree.ElementTree as ET
+
+import matplotlib
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from mtl.plots import INK, bars, confusion, count_pairs, curves, learning, sheet
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def settings():
+    """All but the backend, which matplotlib chooses when it is first asked."""
+    return {name: matplotlib.rcParams[name] for name in matplotlib.rcParams if name != "backend"}
+
+
+def texts(svg):
+    return [element.text for element in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def vertices(svg, colour):
+    """The points of lines in a colour, as the file holds them: y grows downwards."""
+    paths = re.findall(rf'<path d="([^"]*)"[^>]*stroke: {colour}; stroke-width: 1.5', svg)
+    return [np.array(re.findall(r"[ML] ([\d.]+) ([\d.]+)", path), float) for path in paths]
+
+
+def test_curves_draw_means_and_bands_over_seeds():
+    svg = curves({"base": {1: [0.1, 0.3], 3: 0.2, 2: [0.5, 0.5]}}, "layers", "error", percent=True)
+    (line,) = vertices(svg, "#0072b2")
+    x, y = line.T
+    assert (x[1] - x[0]) == pytest.approx(x[2] - x[1], abs=0.01), "sorted by x, whatever the order"
+    assert y[0] == pytest.approx(y[2], abs=0.01) and y[1] < y[0]
+    assert "layers" in texts(svg) and "error" in texts(svg) and "20.0%" in texts(svg)
+    band = svg.count("fill-opacity: 0.18")
+    assert band == 1
+    assert "fill-opacity: 0.18" not in curves({"base": {1: [0.1], 2: 0.2}}, "x", "y")
+
+
+def test_labels_are_escaped_and_never_formulas():
+    svg = curves({"<b>$x": {1: 1}, "&": {1: 2}, "\N{CJK UNIFIED IDEOGRAPH-6DF1}": {1: 3}}, "$", "y")
+    assert {"<b>$x", "&", "\N{CJK UNIFIED IDEOGRAPH-6DF1}", "$"} <= set(texts(svg))
+
+
+def test_learning_shows_losses_and_the_error_on_dev():
+    history = [{"step": 20, "loss": {"nl": 2.0, "nl-b1": 3.0, "coral/distance": 0.1}}]
+    history += [{"step": 40, "loss": {"nl": 1.0, "nl-b1": 2.0}}, {"step": 40, "dev": 0.25}]
+    found = texts(learning(history, hidden=["nl-b1"]))
+    assert {"nl", "coral/distance", "training loss", "dev error", "step"} <= set(found)
+    assert "nl-b1" not in found
+    assert "dev error" not in texts(learning(history[:2]))
+    assert "training loss" not in texts(learning(history[2:]))
+    assert learning([]) == ""
+
+
+def test_bars_have_whiskers_where_the_interval_is_finite():
+    values = {"nl": (0.2, 0.1, 0.3), "one speaker": (0.5, -np.inf, np.inf)}
+    svg = bars(values, "CER", percent=True)
+    assert {"nl", "one speaker", "CER"} <= set(texts(svg))
+    assert len(vertices(svg, "currentColor")) == 1
+
+
+def test_confusions_are_counted_as_scikit_learn_counts():
+    rng = np.random.default_rng(0)
+    truth, said = rng.choice(list("abcd"), 60), rng.choice(list("abcde"), 60)
+    classes, counts = count_pairs(zip(truth, said, strict=True))
+    assert classes == list("abcde")
+    np.testing.assert_array_equal(counts, confusion_matrix(truth, said, labels=classes))
+    svg = confusion(zip(truth, said, strict=True))
+    shown = [int(text) for text in texts(svg) if text.isdecimal()]
+    assert shown == counts[counts > 0].tolist(), "row by row"
+    many = confusion([(f"c{n}", f"c{n}") for n in range(30)])
+    assert {"c0", "c29"} <= set(texts(many)) and "1" not in texts(many)
+
+
+def test_a_sheet_shows_every_image_with_its_caption():
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (8, 9, 3), dtype=np.uint8), rng.normal(size=(8, 8))]
+    images += [rng.uniform(size=(3, 8, 9)), np.zeros((1, 8, 8))]
+    svg = sheet(images, ["a", "b", "c", "d"], columns=3)
+    assert texts(svg) == ["a", "b", "c", "d"]
+    links = [element.attrib for element in ET.fromstring(svg).iter(f"{SVG}image")]
+    assert len(links) == 4
+    for link in links:
+        assert link["{http://www.w3.org/1999/xlink}href"].startswith("data:image/png;base64,")
+    with pytest.raises(ValueError, match="1 images and 2 captions"):
+        sheet(images[:1], ["a", "b"])
+    with pytest.raises(ValueError, match=r"an image has shape \(4,\)"):
+        sheet([np.zeros(4)], ["a"])
+
+
+def test_plots_take_the_colour_of_the_page_and_leave_no_trace():
+    before = settings()
+    svg = curves({"a": {1: 1, 2: 2}, "b": {1: 2, 2: 1}}, "x", "y")
+    assert settings() == before
+    assert "currentColor" in svg and INK not in svg
+    assert svg == curves({"a": {1: 1, 2: 2}, "b": {1: 2, 2: 1}}, "x", "y"), "the same every time"
+    assert "<metadata" not in svg and "<!DOCTYPE" not in svg
+    names = [element.get("id") for element in ET.fromstring(svg).iter() if element.get("id")]
+    assert len(names) == len(set(names)) and not any(name.startswith("figure") for name in names)
