@@ -1,7 +1,6 @@
 """Layer transfer: which layers carry over to another task? Yosinski et al. 2014.
 
-    accelerate launch recipes/layer_transfer.py
-    accelerate launch recipes/layer_transfer.py --pairs speech --full
+    accelerate launch recipes/layer_transfer.py [--pairs speech] [--full]
 
 A network is trained on task A and one on task B. Then the first k layers of either are copied into a new
 network for B and the rest starts afresh; what was copied is frozen or tuned. Copies of B (selfer) show what
@@ -122,8 +121,7 @@ class Lab:
 
         def make() -> Model:
             torch.manual_seed(seed)
-            task = self.tasks(pair, seed)[part == "B"]
-            model = build(task)
+            model = build(task := self.tasks(pair, seed)[part == "B"])
             learn(model, task, task.train, replace(self.settings[pair], seed=seed))
             return model
 
@@ -139,10 +137,9 @@ def _tell(report: Report, pair: str, results: list[Result]) -> None:
     plotted["base"] = dict.fromkeys(map(float, range(1, depth + 1)), plotted["base"][0])
     plot = curves(plotted, "layers copied", metric, percent=True)
     report.figures.append((plot, f"{pair}: mean and range over seeds"))
-    sign = 1 if metric == "accuracy" else -1
     for count, more in ((1, False), (depth, True)):
         pairs = zip(plotted["base"][count], plotted["transfer frozen"][count], strict=True)
-        costs = [sign * (b - frozen) for b, frozen in pairs]
+        costs = [(b - frozen) * (1 if metric == "accuracy" else -1) for b, frozen in pairs]
         text = (
             f"{pair}: {count} of {depth} layers, frozen, cost {'more' if more else 'less'} than 2 %"
         )
