@@ -59,12 +59,18 @@ class Encoder(nn.Module):
     def forward(
         self, batch: Batch, taps: Iterable[str] = (), start: tuple[str, Flow] | None = None
     ) -> Features:
-        """Run the blocks; `taps` names inner blocks to hand out, `start` is (block, what it gets)."""
+        """Run the blocks; `taps` names inner blocks to hand out, `start` is (block, what it gets).
+
+        Raises ValueError for taps that are no blocks, or that come before `start`.
+        """
         wanted = self._known(taps)
         names = list(self.blocks)
         flow = self.enter(batch) if start is None else start[1]
+        first = 0 if start is None else names.index(start[0])
+        if start is not None and (early := wanted & set(names[:first])):
+            raise ValueError(f"blocks {sorted(early)} are not run: inputs enter at {start[0]!r}")
         kept = {}
-        for name in names[0 if start is None else names.index(start[0]) :]:
+        for name in names[first:]:
             if self.checkpointing and self.training and torch.is_grad_enabled():
                 flow = checkpoint(self.blocks[name], flow, use_reentrant=False)
             else:

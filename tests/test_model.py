@@ -218,6 +218,8 @@ def test_a_run_starts_at_a_block_from_what_was_stored():
     stored = whole.at("b1")
     cut = BATCH._replace(inputs=stored.x, lengths=stored.lengths, start="b2")
     assert model("speech", cut).x.equal(whole.x)
+    with pytest.raises(ValueError, match=r"\['b1'\] are not run: inputs enter at 'b2'"):
+        model("speech", cut, ["b1"])
 
 
 def test_recomputed_blocks_give_the_same_gradients():

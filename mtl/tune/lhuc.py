@@ -22,7 +22,8 @@ def lhuc(
     if unknown := sorted(set(chosen) - set(model.trunk.blocks)):
         raise ValueError(f"no block {unknown}; this trunk has: {', '.join(model.trunk.blocks)}")
     for name in chosen:
-        model.trunk.put_after(name, "lhuc", Scale(size, model.trunk.dim, column))
+        dim = getattr(model.trunk.blocks[name], "dim", model.trunk.dim)
+        model.trunk.put_after(name, "lhuc", Scale(size, dim, column))
 
 
 class Scale(nn.Module):
@@ -34,10 +35,11 @@ class Scale(nn.Module):
         self.a = nn.Parameter(torch.zeros(size, dim))
 
     def forward(self, flow: Flow) -> Flow:
-        """Scale the frames of each example by its member's vector."""
+        """Scale the frames (B, T, D) or maps (B, D, H, W) of each example by its member's vector."""
         if self.column not in flow.groups:
             raise ValueError(
                 f"LHUC needs groups[{self.column!r}]; the batch has {list(flow.groups)}"
             )
         scale: Tensor = 2 * torch.sigmoid(self.a[flow.groups[self.column]])
-        return flow._replace(x=flow.x * scale[:, None].to(flow.x.dtype))
+        scale = scale[:, :, None, None] if flow.x.dim() == 4 else scale[:, None]
+        return flow._replace(x=flow.x * scale.to(flow.x.dtype))
