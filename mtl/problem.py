@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from mtl.config import Fit
 from mtl.data.augment import Augment
@@ -24,6 +25,7 @@ from mtl.head import Task
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
 from mtl.method import Method
+from mtl.metrics import error_rate
 from mtl.model import Model
 from mtl.prefix import Prefix, prefix_end
 from mtl.stems.logmel import LogMel
@@ -37,9 +39,13 @@ DRAWS = 4  # augmentations of an example, few enough to keep what a frozen part 
 
 
 class Problem(Protocol):
-    """Items to learn from and to be tested on; `batch` is what a step takes, in seconds or images."""
+    """Items to learn from and to be tested on.
+
+    `metric` is what counts; `batch` is what a step takes, in seconds or images.
+    """
 
     stream: str
+    metric: str
     batch: float
     train: Sequence[Any]
     test: Sequence[Any]
@@ -66,7 +72,7 @@ class Problem(Protocol):
 class Pictures:
     """Images and their classes; `notes` say what was left out."""
 
-    stream, batch = "images", 64.0
+    stream, metric, batch = "images", "accuracy", 64.0
     notes: tuple[str, ...] = ()
 
     def __init__(self, train: Sequence[Picture], test: Sequence[Picture]) -> None:
@@ -101,34 +107,43 @@ class Recordings:
 
     stream, batch = "speech", 36.0
 
-    def __init__(self, train: Sequence[Utterance], test: Sequence[Utterance]) -> None:
+    def __init__(
+        self, train: Sequence[Utterance], test: Sequence[Utterance], notes: Sequence[str] = ()
+    ) -> None:
         self.train, self.test, self._cache = train, test, Cache()
-        self.notes: list[str] = []
+        self.notes = list(notes)
+        labels = {utterance.label for utterance in train if utterance.label is not None}
+        written = any(utterance.text.strip() for utterance in train)
+        self._classes: list[Any] = [] if written else sorted(labels, key=str)
+        self.metric = "accuracy" if self._classes else "cer"
 
     def tasks(self, prefix: str = "") -> list[Task]:
         """Write what is said or, where manifests have labels and no texts, classify."""
-        labels = {utterance.label for utterance in self.train if utterance.label is not None}
-        if labels and not any(utterance.text.strip() for utterance in self.train):
-            classes: list[Any] = sorted(labels, key=str)
-            return [Task(f"{prefix}label", self.stream, Classify(classes), label="label")]
+        if self._classes:
+            return [Task(f"{prefix}label", self.stream, Classify(self._classes), label="label")]
         texts: dict[str, list[str]] = {}
         for utterance in self.train:
-            texts.setdefault(utterance.lang, []).append(normalise(utterance.text, TextRules()))
+            if utterance.text.strip():
+                texts.setdefault(utterance.lang, []).append(normalise(utterance.text, TextRules()))
         return [
             Task(f"{prefix}{lang}", self.stream, CTC(symbols(found)), label=lang)
             for lang, found in sorted(texts.items())
         ]
 
     def few(self, count: int, seed: int) -> Sequence[Utterance]:
-        """Choose `count` utterances of each language."""
+        """Choose `count` utterances of each class or language; a larger count adds to them."""
         if not count:
             return self.train
+        kind = "label" if self._classes else "lang"
+        groups: dict[Any, list[Utterance]] = {}
+        for utterance in self.train:
+            groups.setdefault(getattr(utterance, kind), []).append(utterance)
+        groups.pop(None, None)  # without a label
         chosen: list[Utterance] = []
-        for lang in sorted({utterance.lang for utterance in self.train}):
-            own = [utterance for utterance in self.train if utterance.lang == lang]
+        for name, own in groups.items():
             if len(own) < count:
-                raise ValueError(f"language {lang!r} has {len(own)} utterances, {count} are wanted")
-            random.Random(f"{seed} {lang}").shuffle(own)
+                raise ValueError(f"{kind} {name!r} has {len(own)} utterances, {count} are wanted")
+            random.Random(f"{seed} {name}").shuffle(own)
             chosen += own[:count]
         return chosen
 
@@ -160,20 +175,34 @@ def read_problem(data: Sequence[Path], test: Sequence[Path] = ()) -> Pictures | 
     Without `test`, a tenth of the speakers or two tenths of the pictures of each class are held out; an
     .npz file has its own test part. Raises ValueError for anything else, naming it.
     """
-    kinds = {path.suffix for path in [*data, *test]}
+    paths = [*data, *test]
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise ValueError(f"{', '.join(missing)}: no such file or folder")
+    kinds = {"folder" if path.is_dir() else path.suffix for path in paths}
     if data and kinds <= {".jsonl", ".json"}:
-        splits = Source(data=list(data), test=list(test), dev=list(test)).read()
-        return Recordings(splits.train, splits.test)
-    if len(data) != 1 or len(test) > 1 or not (kinds <= {".npz"} or data[0].is_dir()):
-        raise ValueError(
-            f"{[str(path) for path in [*data, *test]]}: give manifests (.jsonl), one .npz file or one folder"
-        )
+        return _recordings(data, test)
+    if len(data) != 1 or len(test) > 1 or kinds not in ({".npz"}, {"folder"}):
+        given = ", ".join(map(str, paths)) or "nothing"
+        raise ValueError(f"{given}: give manifests (.jsonl), one .npz file or one folder")
     if kinds == {".npz"}:
-        return Pictures(read_npz(data[0]), read_npz((test or data)[0], "test"))
-    pictures = read_folder(data[0])
-    if test:
-        return Pictures(pictures, read_folder(test[0]))
-    return Pictures(*hold_out(pictures, 0.2))
+        pictures = Pictures(read_npz(data[0]), read_npz((test or data)[0], "test"))
+    elif test:
+        pictures = Pictures(read_folder(data[0]), read_folder(test[0]))
+    else:
+        pictures = Pictures(*hold_out(read_folder(data[0]), 0.2))
+    if not (pictures.train and pictures.test):
+        counts = f"{len(pictures.train)} pictures to learn from and {len(pictures.test)} to test on"
+        raise ValueError(f"{data[0]} gives {counts}: both are needed")
+    return pictures
+
+
+def _recordings(data: Sequence[Path], test: Sequence[Path]) -> Recordings:
+    """Read manifests; the test part also stands for the dev part, which nothing needs."""
+    splits = Source(data=list(data), test=list(test), dev=list(test)).read()
+    if not any(u.text.strip() or u.label is not None for u in splits.train):
+        raise ValueError(f"{', '.join(map(str, data))}: no line has a text or a label to learn")
+    notes = [note for note in splits.notes if note.startswith("test:")]
+    return Recordings(splits.train, splits.test, notes)
 
 
 def signs(seed: int = 0, count: int = 60) -> tuple[Pictures, Pictures]:
@@ -221,6 +250,18 @@ def kept(folder: Path, make: Callable[[], Model]) -> Model:
     return Model.from_pretrained(folder)
 
 
+def trained(folder: Path, problem: Problem, config: Fit) -> Model:
+    """Load the network in `folder`, or `build` one from `config.seed`, train it and save it."""
+
+    def make() -> Model:
+        torch.manual_seed(config.seed)
+        model = build(problem)
+        learn(model, problem, problem.train, config)
+        return model
+
+    return kept(folder, make)
+
+
 def learn(
     model: Model,
     problem: Problem,
@@ -239,10 +280,16 @@ def learn(
 def figures(
     model: Model, problem: Problem, items: Sequence[Any], stream: str = ""
 ) -> dict[str, Any]:
-    """Evaluate: the first metric over all tasks, and per example (errors or hits, units, speaker)."""
+    """Evaluate by the problem's metric, and per example (errors or hits, units, speaker).
+
+    Other tasks of the stream do not count. Raises ValueError where no example has a label of the model's.
+    """
     stream = stream or problem.stream
     result = evaluate(model, {stream: problem.data(model, items, stream=stream)})
-    metric = next(iter(result.rows[0].counts))
-    counts: list[Any] = [[*row.counts[metric], row.group] for row in result.rows]
-    value = sum(row[0] for row in counts) / sum(row[1] for row in counts)
+    metric = problem.metric
+    counts: list[Any] = [[*r.counts[metric], r.group] for r in result.rows if metric in r.counts]
+    if not counts:
+        known = ", ".join(task.name for task in model.tasks_of(stream)) or "none"
+        raise ValueError(f"nothing to test in {metric}: tasks of stream {stream!r}: {known}")
+    value = error_rate([row[0] for row in counts], [row[1] for row in counts])
     return {"metric": metric, "value": value, "n": len(counts), "counts": counts}

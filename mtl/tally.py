@@ -20,17 +20,19 @@ def tally(
     """Add a study's means over its seeds to the table, each with its range; failed cells become notes.
 
     `row` and `column` name the place of a cell. A cell's figures hold `figure`, the `metric` it is of, and
-    the number `n` of test examples.
+    the number `n` of test examples; a figure may also be a dict of its own `value`, `metric` and `n`.
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for result in results:
         if result.figures is None:
             named = " ".join(f"{name}={value}" for name, value in result.cell.items())
-            report.notes.append(f"failed: {named}: {result.problem}")
+            note = f"failed: {named}: {result.problem}"
+            report.notes += [note] if note not in report.notes else []
         elif figure in result.figures:
-            groups.setdefault((column(result.cell), row(result.cell)), []).append(result.figures)
+            place = (column(result.cell), row(result.cell))
+            groups.setdefault(place, []).append(_figures(result.figures, figure))
     for (kind, name), found in groups.items():
-        mean, low, high = mean_and_range([figures[figure] for figures in found])
+        mean, low, high = mean_and_range([figures["value"] for figures in found])
         entry = {found[0]["metric"]: mean, "n": found[0]["n"]}
         entry |= {"range": [low, high], "seeds": len(found)}
         report.comparisons.setdefault(kind, {})[name] = entry
@@ -48,14 +50,57 @@ def lines(
     return found
 
 
-def over_seeds(claim: str, differences: Sequence[float]) -> Claim:
-    """Judge that a difference is above 0, from one value per seed: Student's t interval of the mean.
+def _figures(figures: Mapping[str, Any], figure: str) -> dict[str, Any]:
+    """Give a figure as `value`, with the `metric` and `n` it is of."""
+    found = figures[figure]
+    return {**figures, **(found if isinstance(found, Mapping) else {"value": found})}
+
+
+def differences(results: Sequence[Result], a: Cell, b: Cell) -> dict[int, float]:
+    """Give {seed: value of a - value of b}, for the cells whose fields are those of `a` and of `b`.
+
+    A seed whose cells failed is left out.
+
+    >>> found = [Result({"way": w, "seed": 0}, {"value": v}) for w, v in (("new", 0.75), ("old", 0.5))]
+    >>> differences(found, {"way": "new"}, {"way": "old"})
+    {0: 0.25}
+    """
+    first, second = _by_seed(results, a), _by_seed(results, b)
+    return {seed: first[seed]["value"] - second[seed]["value"] for seed in first if seed in second}
+
+
+def _by_seed(results: Sequence[Result], wanted: Cell) -> dict[int, dict[str, Any]]:
+    fits = [r for r in results if r.figures and wanted.items() <= r.cell.items()]
+    return {result.cell["seed"]: result.figures for result in fits if result.figures}
+
+
+def judge(claim: str, results: Sequence[Result], a: Cell, b: Cell, margin: float = 0.0) -> Claim:
+    """Judge that the value of cells like `a` minus that of cells like `b` is above `margin`.
+
+    Over seeds or, where there is one seed only, over its test examples (`counts`), which says nothing of
+    other seeds. Undecided where no seed has both.
+    """
+    gains = differences(results, a, b)
+    if len(gains) != 1:
+        return over_seeds(claim, list(gains.values()), margin)
+    (seed,) = gains
+    first, second = (_by_seed(results, cell)[seed]["counts"] for cell in (a, b))
+    return over_examples(claim, first, second, margin)
+
+
+def over_seeds(claim: str, differences: Sequence[float], margin: float = 0.0) -> Claim:
+    """Judge that a difference is above `margin`, from one value per seed: Student's t interval of the mean.
+
+    The difference is given without the margin taken off; no values leave the claim undecided.
 
     >>> over_seeds("tuning helps", [0.02, 0.03, 0.04]).verdict, over_seeds("one run", [0.1]).verdict
     ('true', 'undecided')
     """
-    interval = seed_interval(differences)
-    return Claim(claim, verdict(interval), sum(differences) / len(differences), interval)
+    if not differences:
+        return Claim(claim, "undecided", None, None)
+    low, high = seed_interval(differences)
+    judged = verdict(Interval(low - margin, high - margin))
+    return Claim(claim, judged, sum(differences) / len(differences), Interval(low, high))
 
 
 def over_examples(

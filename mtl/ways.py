@@ -18,6 +18,7 @@ from typing import Any
 
 from mtl.config import Fit
 from mtl.head import Task
+from mtl.heads.ctc import CTC
 from mtl.method import Method
 from mtl.methods.conservative import Conservative
 from mtl.methods.l2sp import L2SP
@@ -31,13 +32,27 @@ WAYS = tuple(line.split()[0] for line in (__doc__ or "").splitlines()[2:])
 OLD = "source"  # the stream and task that the pretrained trunk came with
 
 
+def read_ways(text: str) -> list[str]:
+    """Read ways, comma separated. Raises ValueError for one that is not known.
+
+    >>> read_ways("full, kl")
+    ['full', 'kl']
+    """
+    ways = [way.strip() for way in text.split(",")]
+    if strange := [way for way in ways if way not in WAYS]:
+        raise ValueError(f"way {strange[0]!r} is not known; choose from {', '.join(WAYS)}")
+    return ways
+
+
 def onto(trunk: str, problem: Problem) -> Model:
     """Put new heads for a problem on a pretrained trunk, named as `mtl.pretrained.pretrained` takes it.
 
-    A head that the trunk brings reads the same input as the stream and task "source".
+    A head that the trunk brings reads the same input as the stream and task "source", and is compared with
+    the label "text" where it writes, else with "label".
     """
     found = pretrained(trunk)
-    old = [Task(OLD, OLD, found.head, label="label")] if found.head else []
+    label = "text" if isinstance(found.head, CTC) else "label"
+    old = [Task(OLD, OLD, found.head, label=label)] if found.head else []
     model = Model({problem.stream: found.stem}, found.trunk, old, {OLD: problem.stream})
     for task in problem.tasks("target-"):
         model.add(task)
@@ -49,9 +64,9 @@ def tune(
 ) -> None:
     """Train a model that `onto` made in one of the WAYS, `config.steps` steps in all.
 
-    Raises ValueError for another way, or one that this model cannot go.
+    Raises ValueError, before anything is trained, for another way or one that this model cannot go.
     """
-    methods: dict[str, Method] = {}
+    (way,), methods = read_ways(way), dict[str, Method]()
     if way == "scratch":
         reset(model, ".*", config.seed)
     elif way in ("head", "lpft"):
@@ -62,7 +77,7 @@ def tune(
         bottom(model, k)
         thaw(model, "heads")
     elif way == "l2sp":
-        methods, config = {way: L2SP()}, replace(config, weight_decay=0.0)
+        methods, config = {way: _l2sp(model)}, replace(config, weight_decay=0.0)
     elif way == "kl":
         if OLD not in model.tasks:
             raise ValueError(
@@ -70,15 +85,29 @@ def tune(
             )
         methods = {way: Conservative(tasks=[OLD], streams=[problem.stream])}
     elif way == "lora":
-        freeze(model, r"stems\..*") if list(model.stems.parameters()) else None
+        model.stems.requires_grad_(False)
         lora(model)
     elif way == "bitfit":
         bitfit(model)
-    elif way != "full":
-        raise ValueError(f"way {way!r} is not known; choose from {', '.join(WAYS)}")
     if way == "lpft":
-        half = config.steps // 2
-        learn(model, problem, items, replace(config, steps=half))
+        first, config = _halves(config)
+        learn(model, problem, items, first)
         thaw(model, ".*")
-        config = replace(config, steps=config.steps - half)
     learn(model, problem, items, config, methods)
+
+
+def _l2sp(model: Model) -> L2SP:
+    """Hold what came pretrained; the old head, which nothing trains, must not shrink as new ones do."""
+    if OLD in model.tasks:
+        freeze(model, rf"heads\.{OLD}")
+    shared = [part for part in ("stems", "trunk") if list(getattr(model, part).parameters())]
+    return L2SP(shared=shared)
+
+
+def _halves(config: Fit) -> tuple[Fit, Fit]:
+    """Part the steps, or epochs, of a run."""
+    if config.steps == 1:
+        raise ValueError("way 'lpft' trains twice: fit.steps is 1, give at least 2")
+    half, epochs = config.steps // 2, config.epochs / 2
+    first = replace(config, steps=half, epochs=epochs)
+    return first, replace(first, steps=config.steps - half)

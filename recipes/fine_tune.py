@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mtl import Model
 from mtl.checkpoint import digest
 from mtl.config import Fit, launch, parse
 from mtl.data.digits import digits, glyphs
@@ -23,11 +22,11 @@ from mtl.data.images import hold_out
 from mtl.device import start_processes
 from mtl.plots import curves
 from mtl.pretrained import pretrained
-from mtl.problem import Pictures, Problem, build, figures, kept, learn, read_problem
+from mtl.problem import Pictures, Problem, figures, read_problem, trained
 from mtl.report import Report
 from mtl.study import Result, study
-from mtl.tally import lines, over_seeds, tally
-from mtl.ways import OLD, WAYS, onto, tune
+from mtl.tally import differences, judge, lines, over_seeds, tally
+from mtl.ways import OLD, WAYS, onto, read_ways, tune
 
 
 @dataclass
@@ -40,6 +39,8 @@ class Config:
     """a folder with a folder per class, an .npz file, or speech manifests"""
     test: list[Path] = field(default_factory=list)
     """the same to test on; none holds out a part"""
+    known: list[Path] = field(default_factory=list)
+    """test data of what the trunk's own head does, in the same form: shows what is forgotten"""
     ways: str = ",".join(WAYS)
     """what to compare, comma separated"""
     counts: str = "2,5,20,80"
@@ -69,14 +70,21 @@ def main(argv: list[str] | None = None) -> None:
     started, config = time.monotonic(), parse(Config, (__doc__ or "").split("\n")[0], argv)
     if config.smoke:
         config.counts, config.seeds, config.fit.steps, config.source.steps = "2", 1, 2, 2
-    counts = [int(count) for count in config.counts.split(",")]
-    ways = [way.strip() for way in config.ways.split(",")]
+    words, ways = config.counts.split(","), read_ways(config.ways)
+    if config.seeds < 1 or not all(word.strip().isdecimal() for word in words):
+        found = f"--counts {config.counts!r} --seeds {config.seeds}"
+        raise ValueError(f"{found}: give numbers such as 2,20, and at least 1 seed")
+    counts = sorted({*map(int, words)}, key=lambda count: (not count, count))  # all are the most
     bench = Bench(config)
+    report = Report("fine_tune", config.fit.seed, {}, start_processes().num_processes)
+    report.notes.append(bench.what)
+    if bench.head is None and "kl" in ways and len(ways) > 1:
+        ways.remove("kl")
+        report.notes.append("kl is left out: the trunk came without a head")
     cells = [Cell(w, c, seed) for c in counts for seed in range(config.seeds) for w in ways]
     results = study(cells, bench.run, bench.folder / "cells", title="fine-tuning")
-    report = Report("fine_tune", config.fit.seed, {}, start_processes().num_processes)
-    _tell(report, results)
-    report.notes += [bench.what, *bench.problem.notes]
+    _tell(report, results, bench.problem.metric, counts)
+    report.notes += bench.problem.notes
     report.publish(config, config.out, started)
 
 
@@ -84,65 +92,56 @@ class Bench:
     """Runs cells."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        given = read_problem(config.data, config.test) if config.data else None
+        self.config, self.name, known = config, config.trunk, config.known
         train, test = hold_out(digits(), 0.5)
+        given = read_problem(config.data, config.test) if config.data else None
         self.problem: Problem = given or Pictures(train, test[:50] if config.smoke else test)
-        self.source: Problem | None = None
-        self.trunk = config.trunk
+        self.source: Problem | None = read_problem(known, known) if known else None
         fits = [fit.decisive() for fit in (config.fit, config.source)]
-        key = digest(config.trunk, config.data, config.test, config.k, config.smoke, *fits)
-        self.folder = config.out / key  # other settings give other figures
-        if not config.trunk:
-            pictures = glyphs(100 if config.smoke else 4000)
-            self.source, self.trunk = (
-                Pictures(*hold_out(pictures, 0.2)),
-                str(self.folder / "source"),
-            )
-            kept(Path(self.trunk), self._learn_source)
-        self.what = pretrained(self.trunk).what
-
-    def _learn_source(self) -> Model:
-        assert self.source is not None
-        torch.manual_seed(self.config.source.seed)
-        model = build(self.source)
-        learn(model, self.source, self.source.train, self.config.source)
-        return model
+        key = (config.trunk, config.data, config.test, config.k, config.smoke, *fits, *known)
+        self.folder = config.out / digest(*key)  # other settings give other figures
+        if not self.name:
+            if known or self.problem.stream != "images":
+                raise ValueError("the small network sees signs: --known and speech need --trunk")
+            self.source = Pictures(*hold_out(glyphs(100 if config.smoke else 4000), 0.2))
+            self.name = str(self.folder / "source")
+            trained(Path(self.name), self.source, config.source)
+        _, _, self.head, self.what = pretrained(self.name)
+        if known and self.head is None:
+            raise ValueError(f"--known tests a head, but there is none: {self.what}")
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Tune in the cell's way; evaluate on the target and, where it is ours, on the source."""
         torch.manual_seed(cell.seed)
-        model, problem = onto(self.trunk, self.problem), self.problem
+        model, problem = onto(self.name, self.problem), self.problem
         items = problem.few(cell.count, cell.seed)
-        tune(
-            model, problem, items, cell.way, replace(self.config.fit, seed=cell.seed), self.config.k
-        )
+        settings = replace(self.config.fit, seed=cell.seed)
+        tune(model, problem, items, cell.way, settings, self.config.k)
         found = figures(model, problem, problem.test)
         if self.source is not None:
-            found[OLD] = figures(model, self.source, self.source.test, OLD)["value"]
+            found[OLD] = figures(model, self.source, self.source.test, OLD)
         return found
 
 
-def _tell(report: Report, results: list[Result]) -> None:
-    """Add the table, the curves and the claim."""
-    tally(report, results, lambda c: c["way"], lambda c: f"{c['count']} examples")
-    tally(report, results, lambda c: c["way"], lambda c: f"source after {c['count']}", OLD)
-    plotted = lines(results, "count", "way")
-    metric = next((r.figures["metric"] for r in results if r.figures), "")
+def _tell(report: Report, results: list[Result], metric: str, counts: list[int]) -> None:
+    """Add the table, the curves and the claims."""
+    for row, figure in (("{way}", "value"), ("source after {way}", OLD)):
+        tally(report, results, row.format_map, lambda c: f"{c['count'] or 'all'} examples", figure)
+    plotted = lines([result for result in results if result.cell["count"]], "count", "way")
     plot = curves(plotted, "training examples", metric, percent=True)
     report.figures.append((plot, "mean and range over seeds"))
-    if {"full", "scratch"} <= set(plotted):
-        sign = 1 if metric == "accuracy" else -1
-        gains = {
-            count: [sign * (a - b) for a, b in zip(full, plotted["scratch"][count], strict=True)]
-            for count, full in plotted["full"].items()
-        }
-        few, many = min(gains), max(gains)
-        for count in gains:
-            text = f"fine-tuning beats scratch with {count:.0f} examples"
-            report.claims.append(over_seeds(text, gains[count]))
-        text = f"it gains more with {few:.0f} examples than with {many:.0f}"
-        more = [a - b for a, b in zip(gains[few], gains[many], strict=True)]
+    if not {"full", "scratch"} <= {result.cell["way"] for result in results}:
+        return
+    better, worse = ("full", "scratch") if metric == "accuracy" else ("scratch", "full")
+    gains = []
+    for count in counts:
+        a, b = {"way": better, "count": count}, {"way": worse, "count": count}
+        text = f"fine-tuning beats scratch with {count or 'all'} examples"
+        report.claims.append(judge(text, results, a, b))
+        gains.append(differences(results, a, b))
+    if len(counts) > 1:
+        text = f"it gains more with {counts[0]} examples than with {counts[-1] or 'all'}"
+        more = [gain - gains[-1][seed] for seed, gain in gains[0].items() if seed in gains[-1]]
         report.claims.append(over_seeds(text, more))
 
 

@@ -22,10 +22,10 @@ from mtl.checkpoint import digest
 from mtl.config import Fit, launch, parse
 from mtl.device import start_processes
 from mtl.plots import curves
-from mtl.problem import Problem, build, figures, kept, languages, learn, signs
+from mtl.problem import Problem, build, figures, languages, learn, signs, trained
 from mtl.report import Report
 from mtl.study import Result, study
-from mtl.tally import lines, over_seeds, tally
+from mtl.tally import judge, lines, tally
 from mtl.tune.layers import copy, freeze
 
 MUCH = 0.02  # of accuracy or error rate
@@ -64,11 +64,14 @@ def main(argv: list[str] | None = None) -> None:
     started, config = time.monotonic(), parse(Config, (__doc__ or "").split("\n")[0], argv)
     if config.smoke:
         config.seeds, config.images.steps, config.speech.steps = 1, 2, 2
+    if config.seeds < 1:
+        raise ValueError(f"--seeds is {config.seeds}; give at least 1")
     report = Report("layer_transfer", 0, {}, start_processes().num_processes)
     lab = Lab(config)
-    for pair in config.pairs.split(","):
-        results = study(lab.cells(pair), lab.run, lab.folder / "cells", title=pair)
-        _tell(report, pair, results)
+    grids = {pair.strip(): lab.cells(pair.strip()) for pair in config.pairs.split(",")}
+    for pair, cells in grids.items():
+        results = study(cells, lab.run, lab.folder / "cells", title=pair)
+        _tell(report, pair, results, lab.tasks(pair, 0)[1].metric)
     report.publish(config, config.out, started)
 
 
@@ -86,7 +89,7 @@ class Lab:
         """Make a pair's two tasks; speech has the same in every seed."""
         key, small = (pair, seed if pair == "images" else 0), self.config.smoke
         if key not in self._made:
-            spoken = {"counts": (24, 12), "test": 6} if small else {}
+            spoken = {"counts": (8, 4), "test": 4} if small else {}
             made = signs(seed, 5 if small else 60) if pair == "images" else languages(**spoken)
             self._made[key] = made
         return self._made[key]
@@ -96,7 +99,8 @@ class Lab:
         if pair not in self.settings:
             raise ValueError(f"pair {pair!r} is not known; choose from {', '.join(self.settings)}")
         depth = 1 + len(build(self.tasks(pair, 0)[0]).trunk.blocks)
-        kinds = [("base", 0), *((kind, kept) for kind in KINDS for kept in range(1, depth + 1))]
+        cuts = (1, depth) if self.config.smoke else range(1, depth + 1)
+        kinds = [("base", 0), *((kind, kept) for kind in KINDS for kept in cuts)]
         seeds = self.config.seeds if pair == "images" or self.config.full else 1
         return [Cell(pair, *kind, seed) for seed in range(seeds) for kind in kinds]
 
@@ -118,32 +122,28 @@ class Lab:
 
     def _network(self, pair: str, part: str, seed: int) -> Model:
         """Give the network trained for a task."""
-
-        def make() -> Model:
-            torch.manual_seed(seed)
-            model = build(task := self.tasks(pair, seed)[part == "B"])
-            learn(model, task, task.train, replace(self.settings[pair], seed=seed))
-            return model
-
-        return kept(self.folder / "networks" / f"{pair}-{part}-{seed}", make)
+        task, settings = self.tasks(pair, seed)[part == "B"], self.settings[pair]
+        folder = self.folder / "networks" / f"{pair}-{part}-{seed}"
+        return trained(folder, task, replace(settings, seed=seed))
 
 
-def _tell(report: Report, pair: str, results: list[Result]) -> None:
+def _tell(report: Report, pair: str, results: list[Result], metric: str) -> None:
     """Add a pair's rows, its curves and its claims."""
     depth = max(result.cell["kept"] for result in results)
     tally(report, results, lambda c: f"{pair}, {c['kept']} of {depth}", lambda c: c["kind"])
-    metric = next((r.figures["metric"] for r in results if r.figures), "")
     plotted = lines(results, "kept", "kind")
-    plotted["base"] = dict.fromkeys(map(float, range(1, depth + 1)), plotted["base"][0])
+    if base := plotted.pop("base", {}):
+        plotted["base"] = dict.fromkeys(map(float, range(1, depth + 1)), base[0])
     plot = curves(plotted, "layers copied", metric, percent=True)
     report.figures.append((plot, f"{pair}: mean and range over seeds"))
     for count, more in ((1, False), (depth, True)):
-        pairs = zip(plotted["base"][count], plotted["transfer frozen"][count], strict=True)
-        costs = [(b - frozen) * (1 if metric == "accuracy" else -1) for b, frozen in pairs]
-        text = (
-            f"{pair}: {count} of {depth} layers, frozen, cost {'more' if more else 'less'} than 2 %"
-        )
-        report.claims.append(over_seeds(text, [c - MUCH if more else MUCH - c for c in costs]))
+        frozen, whole = {"kind": "transfer frozen", "kept": count}, {"kind": "base"}
+        a, b = (whole, frozen) if metric == "accuracy" else (frozen, whole)  # a - b is the cost
+        cost = f"{pair}: {count} of {depth} layers, frozen, cost"
+        if more:
+            report.claims.append(judge(f"{cost} more than 2 %", results, a, b, MUCH))
+        else:
+            report.claims.append(judge(f"{cost} less than 2 %", results, b, a, -MUCH))
 
 
 if __name__ == "__main__":

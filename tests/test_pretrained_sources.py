@@ -204,12 +204,20 @@ def test_a_model_of_mtl_is_a_trunk_with_its_stem(tmp_path):
     model = own_model(speech=3, gesture=5).eval()
     model.save_pretrained(tmp_path)
     stem, trunk, head, what = pretrained(tmp_path, modality="gesture")
-    assert head is None and stem.bins == 5 and "2 blocks, width 8" in what
+    assert stem.bins == 5 and "2 blocks, width 8" in what and "a Classify head" in what
+    assert head.classes == ["a", "b"] and head.output.weight.equal(model.head("t").output.weight)
     batch = Batch(torch.randn(1, 6, 5), torch.tensor([6]))
     again = Model({"gesture": stem}, trunk).eval()
     assert torch.equal(again("gesture", batch).x, model("gesture", batch).x)
     with pytest.raises(ValueError, match="has stems for speech, gesture: name one as modality="):
         pretrained(tmp_path)
+
+
+def test_of_several_heads_none_is_the_trunks_own(tmp_path):
+    model = own_model(speech=3)
+    model.add(Task("u", "speech", Classify(["a", "b"])))
+    model.save_pretrained(tmp_path)
+    assert pretrained(tmp_path).head is None
 
 
 def test_a_trunk_that_edits_changed_is_refused(tmp_path):
