@@ -2,7 +2,6 @@
 
     accelerate launch recipes/fine_tune.py
     accelerate launch recipes/fine_tune.py --trunk facebook/wav2vec2-base --data train.jsonl --test test.jsonl
-    accelerate launch recipes/fine_tune.py --trunk torchvision:resnet18/DEFAULT --data FOLDER --counts 10,100
 
 Without `--trunk` a small network learns drawn digits and capitals first; without `--data` it is then tuned
 to handwritten digits. The ways stand in `mtl/ways.py`; each gets the same steps, rate and examples.
@@ -22,7 +21,7 @@ from mtl.data.images import hold_out
 from mtl.device import start_processes
 from mtl.plots import curves
 from mtl.pretrained import pretrained
-from mtl.problem import Pictures, Problem, figures, read_problem, trained
+from mtl.problem import Pictures, Problem, figures, kept, read_problem, trained
 from mtl.report import Report
 from mtl.study import Result, study
 from mtl.tally import differences, judge, lines, over_seeds, tally
@@ -49,6 +48,8 @@ class Config:
     """blocks that `first` and `last` train"""
     seeds: int = 3
     """choices of training examples"""
+    keep: bool = False
+    """save the tuned network of every run as well, in OUT/.../models"""
     smoke: bool = False
     """seconds instead of minutes, with figures that mean nothing"""
     out: Path = Path("runs/fine_tune")
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 class Bench:
-    """Runs cells."""
+    """Runs cells, in a folder of their own for every choice of settings."""
 
     def __init__(self, config: Config) -> None:
         self.config, self.name, known = config, config.trunk, config.known
@@ -97,9 +98,8 @@ class Bench:
         given = read_problem(config.data, config.test) if config.data else None
         self.problem: Problem = given or Pictures(train, test[:50] if config.smoke else test)
         self.source: Problem | None = read_problem(known, known) if known else None
-        fits = [fit.decisive() for fit in (config.fit, config.source)]
-        key = (config.trunk, config.data, config.test, config.k, config.smoke, *fits, *known)
-        self.folder = config.out / digest(*key)  # other settings give other figures
+        key = [config.trunk, config.data, config.test, config.k, config.smoke, *known]
+        self.folder = config.out / digest(*key, config.fit.decisive(), config.source.decisive())
         if not self.name:
             if known or self.problem.stream != "images":
                 raise ValueError("the small network sees signs: --known and speech need --trunk")
@@ -117,6 +117,8 @@ class Bench:
         items = problem.few(cell.count, cell.seed)
         settings = replace(self.config.fit, seed=cell.seed)
         tune(model, problem, items, cell.way, settings, self.config.k)
+        if self.config.keep:
+            kept(self.folder / "models" / f"{cell.way}-{cell.count}-{cell.seed}", lambda: model)
         found = figures(model, problem, problem.test)
         if self.source is not None:
             found[OLD] = figures(model, self.source, self.source.test, OLD)
@@ -139,10 +141,9 @@ def _tell(report: Report, results: list[Result], metric: str, counts: list[int])
         text = f"fine-tuning beats scratch with {count or 'all'} examples"
         report.claims.append(judge(text, results, a, b))
         gains.append(differences(results, a, b))
-    if len(counts) > 1:
-        text = f"it gains more with {counts[0]} examples than with {counts[-1] or 'all'}"
-        more = [gain - gains[-1][seed] for seed, gain in gains[0].items() if seed in gains[-1]]
-        report.claims.append(over_seeds(text, more))
+    text = f"it gains more with {counts[0]} examples than with {counts[-1] or 'all'}"
+    more = [gain - gains[-1][seed] for seed, gain in gains[0].items() if seed in gains[-1]]
+    report.claims += [over_seeds(text, more)] if len(counts) > 1 else []
 
 
 if __name__ == "__main__":

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from mtl import Model
 from mtl.checkpoint import digest
 from mtl.config import Fit, launch, parse
 from mtl.data.manifest import Utterance, read_manifest
 from mtl.data.synthetic import FAR_VOICES, make_voice
 from mtl.device import start_processes
-from mtl.problem import Recordings, build, figures, kept, languages, learn
+from mtl.problem import Recordings, figures, languages, learn, trained
 from mtl.report import Report
 from mtl.study import study
 from mtl.tally import over_examples, tally
@@ -47,7 +45,7 @@ class Config:
     """seconds instead of minutes, with figures that mean nothing"""
     out: Path = Path("runs/speaker_adaptation")
     """folder for figures and the network; a run started again with it does what is left"""
-    fit: Fit = field(default_factory=lambda: Fit(steps=60, lr=1e-3, dry_run=False))
+    fit: Fit = field(default_factory=lambda: Fit(steps=150, lr=3e-4, dry_run=False))
     base: Fit = field(default_factory=lambda: Fit(steps=1000, dry_run=False))
 
 
@@ -99,18 +97,9 @@ class Clinic:
     def _train(self) -> str:
         """Train the German network."""
         assert self._corpus is not None
-        german = self._corpus[0]
-
-        def make() -> Model:
-            torch.manual_seed(self.config.base.seed)
-            model = build(german)
-            learn(model, german, german.train, self.config.base)
-            return model
-
-        folder = (
-            self.config.out / "networks" / digest(self.config.smoke, self.config.base.decisive())
-        )
-        kept(folder, make)
+        base = self.config.base
+        folder = self.config.out / "networks" / digest(self.config.smoke, base.decisive())
+        trained(folder, self._corpus[0], base)
         return str(folder)
 
     def _speakers(self) -> dict[str, list[Utterance]]:
@@ -143,7 +132,7 @@ class Clinic:
             learn(model, own, own.train, self.config.fit)
         found = figures(model, own, own.test)
         if self._corpus:
-            found["others"] = figures(model, self._corpus[0], self._corpus[0].test)["value"]
+            found["others"] = figures(model, self._corpus[0], self._corpus[0].test)
         return found
 
 

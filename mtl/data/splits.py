@@ -123,7 +123,7 @@ def _only_trained(parts: list[list[Utterance]], low: Mapping[str, int]) -> list[
     """
     trained = {utterance.lang for utterance in parts[0]}
     notes = []
-    for place, name in ((1, "dev"), (2, "test")):
+    for place, name in ((2, "test"), (1, "dev")):
         kept = [utterance for utterance in parts[place] if utterance.lang in trained]
         left = Counter(u.lang for u in parts[place] if u.lang not in trained)
         parts[place] = kept
@@ -163,6 +163,6 @@ def _shuffled(name: str) -> str:
 
 def _leaks(train: Sequence[Utterance], test: Sequence[Utterance]) -> list[str]:
     """Say how many test texts also occur in training: such figures measure memory as well."""
-    known = {(utterance.lang, utterance.text) for utterance in train}
+    known = {(utterance.lang, utterance.text) for utterance in train if utterance.text.strip()}
     count = sum((utterance.lang, utterance.text) in known for utterance in test)
     return [f"{count} of {len(test)} test texts also occur in training"] if count else []

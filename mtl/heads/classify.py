@@ -48,7 +48,7 @@ class Classify(Head):
         """Give the index () of a class name; raises ValueError for an unknown one."""
         if label not in self.classes:
             raise ValueError(
-                f"class {label!r} is not known; this head has: {', '.join(self.classes)}"
+                f"class {label!r} is not known; this head has: {', '.join(map(str, self.classes))}"
             )
         return torch.tensor(self.classes.index(label))
 
