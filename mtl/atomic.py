@@ -59,20 +59,30 @@ def _aside(target: Path) -> list[Path]:
     return list(target.parent.glob(f".{glob.escape(target.name)}.old.*"))
 
 
-def atomic_text(target: Path, text: str) -> None:
-    """Write a small text file in one move. Raises `DiskFull` as `atomic_folder` does."""
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Yield an empty file beside `target` that takes its place when the block ends well.
+
+    Raises `DiskFull` as `atomic_folder` does.
+    """
     with _naming_a_full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(handle)
+        path = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(target)
+            yield path
+            path.chmod(0o644)
+            _sync(path)
+            path.replace(target)
         finally:
-            Path(name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def atomic_text(target: Path, text: str) -> None:
+    """Write a small text file in one move. Raises `DiskFull` as `atomic_folder` does."""
+    with atomic_file(target) as path:
+        path.write_text(text, encoding="utf-8")
 
 
 def append_text(target: Path, text: str) -> None:

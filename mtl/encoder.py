@@ -14,10 +14,11 @@ class Encoder(nn.Module):
 
     A subclass sets `dim`, fills `blocks` (ordered, input side first) and writes `enter`, `leave` or both.
     Every constructor argument is kept as an attribute of the same name: that is its saved configuration.
-    `after[block]` holds what edits put behind a block, such as LHUC. For speech, `hz` is the sample rate
-    of raw input, `frames_per_second` the rate of prepared input, and `fixed_seconds` the length to which
-    every utterance is padded (0: none). `last` names the modules that `leave` uses. `checkpointing`
-    computes blocks again in the backward pass, for less memory.
+    `after[block]` holds what edits put behind a block, such as LHUC, and `before` what they put ahead of
+    `enter`, such as LIN. For speech, `hz` is the sample rate of raw input, `frames_per_second` the rate of
+    prepared input, and `fixed_seconds` the length to which every utterance is padded (0: none). `last`
+    names the modules that `leave` uses. `checkpointing` computes blocks again in the backward pass, for
+    less memory.
     """
 
     hz: int = 16000
@@ -29,6 +30,7 @@ class Encoder(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
+        self.before = nn.ModuleDict()
         self.blocks = nn.ModuleDict()
         self.after = nn.ModuleDict()
 
@@ -65,7 +67,7 @@ class Encoder(nn.Module):
         """
         wanted = self._known(taps)
         names = list(self.blocks)
-        flow = self.enter(batch) if start is None else start[1]
+        flow = self._entered(batch) if start is None else start[1]
         first = 0 if start is None else names.index(start[0])
         if start is not None and (early := wanted & set(names[:first])):
             raise ValueError(f"blocks {sorted(early)} are not run: inputs enter at {start[0]!r}")
@@ -81,6 +83,12 @@ class Encoder(nn.Module):
                 kept[name] = self.tap(flow)
         return self.leave(flow)._replace(taps=kept)
 
+    def put_before(self, name: str, module: nn.Module) -> None:
+        """Let `module`, from Batch to Batch, run ahead of `enter`; the names of the weights stay."""
+        if name in self.before:
+            raise ValueError(f"the encoder already has {name!r} ahead of it")
+        self.before[name] = module
+
     def put_after(self, block: str, name: str, module: nn.Module) -> None:
         """Let `module`, from Flow to Flow, run behind a block; the names of the weights stay."""
         if block not in self.after:
@@ -89,6 +97,17 @@ class Encoder(nn.Module):
         if not isinstance(inserted, nn.ModuleDict) or name in inserted:
             raise ValueError(f"block {block!r} already has {name!r} behind it")
         inserted[name] = module
+
+    def block_dims(self, blocks: Iterable[str] | None = None) -> dict[str, int]:
+        """Give the width behind each of `blocks` (default: all); ValueError for one that is missing."""
+        chosen = list(self.blocks) if blocks is None else list(blocks)
+        self._known(chosen)
+        return {name: getattr(self.blocks[name], "dim", self.dim) for name in chosen}
+
+    def _entered(self, batch: Batch) -> Flow:
+        for edit in self.before.values():
+            batch = edit(batch)
+        return self.enter(batch)
 
     def _known(self, taps: Iterable[str]) -> set[str]:
         wanted = set(taps)

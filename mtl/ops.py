@@ -28,6 +28,33 @@ def masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
     return (x * mask).sum(1) / lengths.clamp(min=1)[:, None].to(x.dtype)
 
 
+def members(values: Tensor, groups: Mapping[str, Tensor], column: str, user: str) -> Tensor:
+    """Give each example the values of its member: (size, ...) and `groups[column]` (B,) -> (B, ...).
+
+    Raises ValueError, which names the `user` of the values, for a missing column or an unknown member.
+
+    >>> members(torch.tensor([[0.0], [7.0]]), {"speaker": torch.tensor([1, 1, 0])}, "speaker", "LHUC")
+    tensor([[7.],
+            [7.],
+            [0.]])
+    """
+    if column not in groups:
+        raise ValueError(
+            f"{user} needs groups[{column!r}]; the batch has {list(groups)}: give the data "
+            f"groups={{{column!r}: ...}}, a number for each value"
+        )
+    numbers = groups[column]
+    try:
+        # The gradient of plain indexing is summed in an order that changes from run to run.
+        rows = F.embedding(numbers, values.flatten(1))
+    except IndexError as error:
+        raise ValueError(
+            f"groups[{column!r}] holds {sorted(set(numbers.tolist()))}; {user} was made for "
+            f"size={len(values)}, members 0 to {len(values) - 1}"
+        ) from error
+    return rows.view(len(numbers), *values.shape[1:])
+
+
 class _Reverse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:

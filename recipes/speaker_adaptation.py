@@ -1,139 +1,149 @@
-"""Speaker adaptation: a recogniser meets an unusual voice. Which layers should learn from it?
+"""Speaker adaptation: a recogniser gets better for one person from a few utterances. Which way is best?
 
     accelerate launch recipes/speaker_adaptation.py
-    accelerate launch recipes/speaker_adaptation.py --model runs/multilingual_asr/model --data speakers.jsonl
+    accelerate launch recipes/speaker_adaptation.py --adapt lhuc,full --conservative 0.5
+    accelerate launch recipes/speaker_adaptation.py --model DIR --data speakers.jsonl
 
-Each speaker's first utterances adapt a copy of the network, the others test it; what the copy then makes of
-ordinary voices shows what was forgotten. Without `--model` a German network is trained first; without
-`--data` the speakers are espeak-ng's whispered, creaky, aged, childlike and distorted voices.
+A method is what learns (full input top bias lora lin lhuc adapter: see `mtl/adapt.py`), joined by + with
+others and with kl, l2sp, unsupervised or replay. Every delta is tested on other utterances of the speaker,
+and on other people as if they were this one: what was forgotten. Without `--model` it is what
+recipes/multilingual_asr.py saved, trained first where that is absent; without `--data` the speakers are
+espeak-ng's whispered, creaky, aged, childlike and distorted voices.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl import Model
+from mtl.adapt import Adapt, read_method
 from mtl.checkpoint import digest
-from mtl.config import Fit, launch, parse
-from mtl.data.manifest import Utterance, read_manifest
-from mtl.data.synthetic import FAR_VOICES, make_voice
+from mtl.config import launch, parse
 from mtl.device import start_processes
-from mtl.problem import Recordings, figures, languages, learn, trained
+from mtl.plots import curves
 from mtl.report import Report
-from mtl.study import study
-from mtl.tally import over_examples, tally
-from mtl.tune.layers import bottom, top
+from mtl.speakers import VOICES, advice, made_speakers, read_speakers, treat
+from mtl.study import Result, study
+from mtl.tally import lines, over_examples, tally
 
-DEV_VOICES = ("zac", "klatt")  # chose steps and rate; never reported
-WAYS = ("none", "input side", "top side", "all")
+METHODS = (
+    "full,input,top,bias,lora,lin,lhuc,adapter,lhuc+lin,full+kl,full+l2sp,full+replay,input+kl,"
+    "input+unsupervised,lhuc+unsupervised"
+)
+CLAIMS = [  # fewer errors, more errors, with how many utterances
+    *(("input", "full", 10), ("full", "top", 10), ("lhuc", "full", 1), ("lhuc", "full", 5)),
+    *(("lin", "full", 1), ("lin", "full", 5), ("full+kl", "full", 40), ("full+kl", "lhuc", 40)),
+]
 
 
 @dataclass
 class Config:
-    """Adapt a recogniser to one speaker after the other, by different layers."""
+    """Adapt a recogniser to one speaker after the other, by several methods, with few and many utterances."""
 
     model: str = ""
-    """folder or hub id of a model that mtl saved; none trains a German one"""
+    """folder or hub id of a model that mtl saved; none takes runs/multilingual_asr/model"""
     data: list[Path] = field(default_factory=list)
-    """manifests of the speakers, with texts; none makes unusual voices"""
-    voices: str = ",".join(voice for voice in FAR_VOICES if voice not in DEV_VOICES)
+    """manifests of the speakers to adapt to, with texts; none makes unusual voices"""
+    test: list[Path] = field(default_factory=list)
+    """manifests of these speakers and of others to test on; none keeps half of what each said"""
+    source: list[Path] = field(default_factory=list)
+    """manifests that the model was trained on, for replay"""
+    lang: str = "de"
+    """language of the made voices"""
+    voices: str = "whisper,ian"
     """made voices, comma separated"""
-    utterances: int = 10
-    """of each speaker to adapt on; the others test"""
+    adapt: str = "input,lhuc,full"
+    """methods to compare, comma separated"""
+    counts: str = "1,5,10,40"
+    """utterances to adapt with, comma separated"""
+    conservative: float = 0.0
+    """share of the unadapted posteriors in what every method learns"""
+    seeds: int = 1
+    """choices of utterances"""
+    full: bool = False
+    """all methods, ten voices, three seeds: hours"""
     smoke: bool = False
     """seconds instead of minutes, with figures that mean nothing"""
     out: Path = Path("runs/speaker_adaptation")
-    """folder for figures and the network; a run started again with it does what is left"""
-    fit: Fit = field(default_factory=lambda: Fit(steps=150, lr=3e-4, dry_run=False))
-    base: Fit = field(default_factory=lambda: Fit(steps=1000, dry_run=False))
+    """folder for figures; a run started again with it does what is left"""
+    settings: Adapt = field(default_factory=Adapt)
 
 
 class Cell(NamedTuple):
     """One run."""
 
-    way: str
+    method: str
     speaker: str
+    count: int
+    seed: int
 
 
 def main(argv: list[str] | None = None) -> None:
     """Get a network and speakers, adapt in every way, print and write one table."""
     started, config = time.monotonic(), parse(Config, (__doc__ or "").split("\n")[0], argv)
+    if config.full:
+        config.adapt, config.seeds, config.voices = METHODS, 3, ",".join(VOICES)
     if config.smoke:
-        config.voices, config.utterances, config.fit.steps, config.base.steps = "whisper", 4, 2, 2
-    clinic = Clinic(config)
-    cells = [Cell(way, speaker) for speaker in clinic.speakers for way in WAYS]
-    results = study(cells, clinic.run, clinic.folder / "cells", title="adapting")
-    report = Report("speaker_adaptation", config.fit.seed, {}, start_processes().num_processes)
-    tally(report, results, lambda c: c["speaker"], lambda c: c["way"])
-    counts: dict[str, list[Any]] = {way: [] for way in WAYS}
-    for result in results:
-        found = (result.figures or {}).get("counts", [])
-        counts[result.cell["way"]] += [[*row[:2], result.cell["speaker"]] for row in found]
-    for way, rows in counts.items():
-        rate = sum(row[0] for row in rows) / sum(row[1] for row in rows)
-        report.comparisons[way]["all speakers"] = {"cer": rate, "n": len(rows)}
-    tally(report, results, lambda c: "ordinary voices after it", lambda c: c["way"], "others")
-    for better, worse in (("input side", "top side"), ("input side", "all"), ("all", "none")):
-        claim = f"{better} has fewer errors than {worse}"
-        report.claims.append(over_examples(claim, counts[worse], counts[better]))
+        config.counts, config.settings.steps, config.voices = "1,2", 2, VOICES[0]
+    config.settings.conservative = config.conservative or config.settings.conservative
+    methods = {word: read_method(word, config.settings) for word in config.adapt.split(",")}
+    counts = sorted({int(word) for word in config.counts.split(",")} - {0})
+    base = Model.from_pretrained(config.model or recogniser(config))
+    given, made = (config.data, config.test, config.source), (config.lang, config.voices.split(","))
+    speakers = read_speakers(*given) if config.data else made_speakers(*made, config.smoke)
+
+    def run(cell: Cell) -> dict[str, Any]:
+        settings = replace(methods.get(cell.method, config.settings), seed=cell.seed)
+        return treat(base, speakers, cell.speaker, cell.count, settings)
+
+    cells = [Cell("none", name, 0, 0) for name in speakers.pools]
+    cells += [
+        Cell(method, name, count, seed)
+        for count in counts
+        for name, said in speakers.pools.items()
+        for seed in range(config.seeds)
+        for method in methods
+        if count <= len(said)
+    ]
+    key = [config.model, config.lang, config.data, config.test, config.source, config.smoke]
+    folder = config.out / digest(*key, replace(config.settings, threads=0)) / "cells"
+    results = study(cells, run, folder, title="adapting")
+    report = Report("speaker_adaptation", config.settings.seed, {}, start_processes().num_processes)
+    tell(report, results)
     report.publish(config, config.out, started)
 
 
-class Clinic:
-    """Runs cells."""
+def recogniser(config: Config) -> str:
+    """Give the multilingual recipe's model, trained first where it is absent."""
+    out = config.out.parent / "multilingual_asr"
+    if not (out / "model").is_dir():
+        smoke = ["--smoke"] if config.smoke else []
+        import_module("multilingual_asr").main(["--no-baseline", "--out", str(out), *smoke])
+    return str(out / "model")
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        fits = [fit.decisive() for fit in (config.fit, config.base)]
-        key = digest(config.model, config.data, config.utterances, config.smoke, *fits)
-        self.folder = config.out / key  # other settings give other figures
-        self._corpus = (
-            None if config.model else languages(counts=(24, 4) if config.smoke else (1500, 60))
-        )
-        self.model_folder = config.model or self._train()
-        self.speakers = self._speakers()
 
-    def _train(self) -> str:
-        """Train the German network."""
-        assert self._corpus is not None
-        base = self.config.base
-        folder = self.config.out / "networks" / digest(self.config.smoke, base.decisive())
-        trained(folder, self._corpus[0], base)
-        return str(folder)
+def tell(report: Report, results: list[Result]) -> None:
+    """Add the table, the curves, the advice and the claims."""
+    for row, figure in (("{method}", "value"), ("others after {method}", "others")):
+        tally(report, results, row.format_map, lambda c: f"{c['count']} utterances", figure)
+    for figure, whose in (("value", "the speaker's own"), ("lost", "other people's")):
+        plot = curves(lines(results, "count", "method", figure), "utterances", "cer", percent=True)
+        report.figures.append((plot, f"{whose} errors: mean and range over voices and seeds"))
+    report.notes += advice(results)
+    for better, worse, count in CLAIMS:
+        rows = {method: _counts(results, method, count) for method in (better, worse)}
+        if all(rows.values()):
+            claim = f"{better} has fewer errors than {worse} with {count} utterances"
+            report.claims.append(over_examples(claim, rows[worse], rows[better]))
 
-    def _speakers(self) -> dict[str, list[Utterance]]:
-        """Collect each speaker's utterances."""
-        found: dict[str, list[Utterance]] = {}
-        if self.config.data:
-            for utterance in (u for path in self.config.data for u in read_manifest(path)):
-                found.setdefault(utterance.speaker, []).append(utterance)
-        else:
-            known = {u.text for u in self._corpus[0].train} if self._corpus else set()
-            count = (2 if self.config.smoke else 5) * self.config.utterances
-            for voice in self.config.voices.split(","):
-                found[voice] = read_manifest(make_voice("de", voice, count, exclude=known))
-        if short := [name for name, said in found.items() if len(said) <= self.config.utterances]:
-            raise ValueError(
-                f"{short} have {self.config.utterances} utterances or fewer: none is left to test"
-            )
-        return found
 
-    def run(self, cell: Cell) -> dict[str, Any]:
-        """Adapt a copy to a speaker, and test it on the speaker and on ordinary voices."""
-        said = self.speakers[cell.speaker]
-        own = Recordings(said[: self.config.utterances], said[self.config.utterances :])
-        model = Model.from_pretrained(self.model_folder)
-        if cell.way != "none":
-            if cell.way == "input side":
-                bottom(model, 1)
-            elif cell.way == "top side":
-                top(model, 1)
-            learn(model, own, own.train, self.config.fit)
-        found = figures(model, own, own.test)
-        if self._corpus:
-            found["others"] = figures(model, self._corpus[0], self._corpus[0].test)
-        return found
+def _counts(results: list[Result], method: str, count: int) -> list[list[Any]]:
+    """Give the test examples of all speakers and seeds."""
+    wanted = {"method": method, "count": count}
+    fits = [r.figures for r in results if r.figures and wanted.items() <= r.cell.items()]
+    return [row for figures in fits for row in figures["counts"]]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl.atomic import DiskFull, append_text, atomic_folder, atomic_text, restore
+from mtl.atomic import DiskFull, append_text, atomic_file, atomic_folder, atomic_text, restore
 
 
 def no_space(*_, **__):
@@ -110,3 +110,14 @@ def test_text_is_appended(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(DiskFull, match="log"):
         append_text(tmp_path / "log", "c")
+
+
+def test_a_file_that_another_library_writes(tmp_path):
+    with atomic_file(tmp_path / "new/a") as path:
+        path.write_bytes(b"old")
+    with pytest.raises(KeyError), atomic_file(tmp_path / "new/a") as path:
+        path.write_bytes(b"new")
+        raise KeyError
+    assert (tmp_path / "new/a").read_bytes() == b"old"
+    assert os.listdir(tmp_path / "new") == ["a"]
+    assert (tmp_path / "new/a").stat().st_mode & 0o777 == 0o644

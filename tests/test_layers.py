@@ -22,8 +22,8 @@ LAYERS = {
     2: "stems/ trunks/ heads/ data/ decode/ config metrics",
     3: "method pretrained",
     4: "methods/ tune/ recogniser",
-    5: "checkpoint device evaluate fit languages load loop mix prefix predict problem progress step stream"
-    " study transfer update ways mtl",
+    5: "adapt checkpoint delta device evaluate fit languages load loop mix prefix predict problem"
+    " progress pseudo sat speakers step stream study transfer update ways mtl",
     6: "card commands/ page plots report tally __main__",
     7: "recipes/",
 }

@@ -1,4 +1,4 @@
-"""Augment: speed, noise and masks for training speech. Drawn from (seed, example, epoch) alone.
+"""Augment: what chance does to training speech, drawn from (seed, example, epoch) alone.
 
 Neither the order of the examples nor the number of workers or processes changes what one gets.
 """
@@ -20,9 +20,10 @@ class Augment:
     SpecAugment (Park 2019): `time_masks` stretches of up to `time_frames` frames, together at most
     `time_share` of the utterance, and `bin_masks` bands of up to `bins` mel bins are set to the mean.
     Speed perturbation (Ko 2015) plays the samples at one of the `speeds`, multiples of 0.05. White
-    noise is added at a random signal-to-noise ratio within `noise_db`. `draws` > 0 repeats the draws of
-    the first `draws` epochs, so that caches of what a frozen part computes stay exact. Raises ValueError
-    for other speeds.
+    noise is added at a random signal-to-noise ratio within `noise_db`. In a share `nobody` of the draws an
+    utterance is nobody's: its group numbers are 0. `draws` > 0 repeats the draws of the first `draws`
+    epochs, so that caches of what a frozen part computes stay exact. Raises ValueError for other speeds
+    and shares.
     """
 
     time_masks: int = 0
@@ -32,6 +33,7 @@ class Augment:
     bins: int = 20
     speeds: tuple[float, ...] = (1.0,)
     noise_db: tuple[float, float] | None = None
+    nobody: float = 0.0
     draws: int = 0
     seed: int = 0
 
@@ -41,6 +43,8 @@ class Augment:
             raise ValueError(
                 f"speeds are {self.speeds}; give multiples of {1 / STEPS}, such as 0.9"
             )
+        if not 0 <= self.nobody <= 1:
+            raise ValueError(f"nobody is {self.nobody}; it is a share of the draws, 0 to 1")
 
     def rng(self, name: str, epoch: int, purpose: int) -> np.random.Generator:
         """Give the generator of one example in one epoch."""
@@ -74,6 +78,11 @@ class Augment:
             start, stop = _span(rng, width, min(self.bins, width))
             frames[:, start:stop] = 0
         return frames
+
+    def unname(self, groups: dict[str, int], name: str, epoch: int) -> dict[str, int]:
+        """Give the numbers of an utterance's groups, or 0 for each where it is drawn to be nobody's."""
+        unnamed = self.nobody and self.rng(name, epoch, 3).random() < self.nobody
+        return dict.fromkeys(groups, 0) if unnamed else groups
 
 
 def _span(rng: np.random.Generator, length: int, longest: int) -> tuple[int, int]:

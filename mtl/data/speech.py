@@ -30,7 +30,8 @@ class Speech:
     The raw labels of an utterance are `text`, the same text under its language's code, `language`,
     `speaker`, `phonemes`, `<language>-phonemes` and `label`, as far as the manifest has them; a task
     learns from the one that carries its name (or its `label`). `groups` numbers the values of columns
-    for `Batch.groups`, such as {"speaker": {"anna": 0}}.
+    for `Batch.groups`, such as {"speaker": {"": 0, "anna": 1}}; a value that is not listed has the number
+    of "", and where "" is not listed either, its utterances cannot be used.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Speech:
         self._tasks = [(t.label or t.name, _Target(t.name, model)) for t in model.tasks_of(stream)]
         self._augment, self._cache, self._groups = augment, cache, dict(groups or {})
         self.settings = f"{self._settings} {augment} {cache is not None}"
+        if groups:
+            self.settings += f" {groups}"
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -71,21 +74,24 @@ class Speech:
         try:
             frames = self._frames(utterance, draw)
             labels = self._targets(utterance, len(frames)) if targets else {}
-            groups = self._numbers(utterance)
+            groups = self._numbers(utterance, draw)
         except ValueError as error:
             raise ValueError(f"{utterance.where} ({utterance.id}): {error}") from error
         return Example(frames, labels, utterance.weight, groups, utterance.id)
 
-    def _numbers(self, utterance: Utterance) -> dict[str, int]:
+    def _numbers(self, utterance: Utterance, draw: int | None) -> dict[str, int]:
         found = {}
         for column, numbers in self._groups.items():
             value = str(getattr(utterance, column))
-            if value not in numbers:
+            number = numbers.get(value, numbers.get(""))
+            if number is None:
                 raise ValueError(
                     f"{column} {value!r} has no number; known are {len(numbers)} others"
                 )
-            found[column] = numbers[value]
-        return found
+            found[column] = number
+        if self._augment is None or draw is None:
+            return found
+        return self._augment.unname(found, utterance.id, draw)
 
     def _targets(self, utterance: Utterance, frames: int) -> dict[str, Tensor]:
         raw, found = raw_labels(utterance), dict[str, Tensor]()

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mtl.batch import Flow
 from mtl.model import Model, edit
+from mtl.ops import members
 
 
 @edit
@@ -18,11 +19,7 @@ def lhuc(
     `size` counts the members; `Batch.groups[column]` (B,) says which one spoke. All scales start at 1,
     so nothing changes until they are trained. Raises ValueError for a block the trunk lacks.
     """
-    chosen = list(model.trunk.blocks) if blocks is None else list(blocks)
-    if unknown := sorted(set(chosen) - set(model.trunk.blocks)):
-        raise ValueError(f"no block {unknown}; this trunk has: {', '.join(model.trunk.blocks)}")
-    for name in chosen:
-        dim = getattr(model.trunk.blocks[name], "dim", model.trunk.dim)
+    for name, dim in model.trunk.block_dims(blocks).items():
         model.trunk.put_after(name, "lhuc", Scale(size, dim, column))
 
 
@@ -36,10 +33,6 @@ class Scale(nn.Module):
 
     def forward(self, flow: Flow) -> Flow:
         """Scale the frames (B, T, D) or maps (B, D, H, W) of each example by its member's vector."""
-        if self.column not in flow.groups:
-            raise ValueError(
-                f"LHUC needs groups[{self.column!r}]; the batch has {list(flow.groups)}"
-            )
-        scale: Tensor = 2 * torch.sigmoid(self.a[flow.groups[self.column]])
+        scale = 2 * torch.sigmoid(members(self.a, flow.groups, self.column, "LHUC"))
         scale = scale[:, :, None, None] if flow.x.dim() == 4 else scale[:, None]
         return flow._replace(x=flow.x * scale.to(flow.x.dtype))

@@ -89,6 +89,37 @@ def test_noise_has_the_ratio_asked_for():
     assert augment.noise(torch.zeros(10), "a", 0).equal(torch.zeros(10))
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_share_of_the_draws_is_nobodys(share):
+    augment, groups = Augment(nobody=share), {"speaker": 3, "domain": 1}
+    drawn = [augment.unname(groups, f"u{n}", epoch) for n in range(200) for epoch in range(10)]
+    unnamed = drawn.count({"speaker": 0, "domain": 0})
+    assert unnamed + drawn.count(groups) == 2000
+    assert abs(unnamed / 2000 - share) < 0.04
+    assert Augment().unname(groups, "a", 0) is groups
+    assert Augment(nobody=1.0).unname(groups, "a", 0) == {"speaker": 0, "domain": 0}
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_no_other_share_of_the_draws_is_possible(share):
+    with pytest.raises(ValueError, match="it is a share of the draws, 0 to 1"):
+        Augment(nobody=share)
+
+
+def test_who_is_nobody_depends_on_seed_example_and_epoch_alone():
+    def who(seed=0, epochs=range(20), **more):
+        augment = Augment(nobody=0.5, seed=seed, **more)
+        return {(n, e): augment.unname({"s": 1}, n, e)["s"] for e in epochs for n in ("a", "b")}
+
+    first = who()
+    assert who(epochs=range(19, -1, -1)) == first == who(speeds=(0.9, 1.1), time_masks=2)
+    assert who(seed=1) != first
+    assert [first["a", e] for e in range(20)] != [first["b", e] for e in range(20)]
+    assert {first["a", e] for e in range(20)} == {0, 1}, "epochs differ"
+    again = who(draws=4)
+    assert all(again[n, e] == first[n, e % 4] for n, e in again)
+
+
 def test_speeds_are_drawn_evenly():
     speeds = [EVERYTHING.speed(f"u{index}", 0) for index in range(900)]
     assert set(speeds) == {0.9, 1.0, 1.1} and min(map(speeds.count, set(speeds))) > 240

@@ -200,6 +200,26 @@ def test_a_speaker_without_a_number_is_named(sounds):
         data.example(1)
 
 
+def test_other_speakers_have_the_number_of_the_empty_name(sounds):
+    groups = {"speaker": {"": 0, "s1": 1}, "lang": {"cy": 2, "nl": 3}}
+    data = Speech(manifest(sounds, rows()), two_languages(), groups=groups)
+    found = [data.example(index).groups for index in range(3)]
+    assert found == [
+        {"speaker": 0, "lang": 3}, {"speaker": 1, "lang": 2}, {"speaker": 0, "lang": 3},
+    ]  # fmt: skip
+
+
+def test_speakers_are_unnamed_in_training_only(sounds):
+    groups = {"speaker": {"": 0, "s0": 1}}
+    speech = [manifest(sounds, rows()), two_languages()]
+    data = Speech(*speech, groups=groups, augment=Augment(nobody=0.5))
+    drawn = [data.example(0, draw).groups["speaker"] for draw in range(12)]
+    expected = [Augment(nobody=0.5).unname({"s": 1}, "0", draw)["s"] for draw in range(12)]
+    assert drawn == expected and set(drawn) == {0, 1}
+    assert data.example(0).groups == {"speaker": 1}
+    assert Speech(*speech, groups=groups).example(0, 3).groups == {"speaker": 1}
+
+
 def test_heads_that_disagree_on_a_label_are_not_mixed_up(sounds):
     def example(*heads):
         tasks = [Task(f"t{n}", "speech", head, label="text") for n, head in enumerate(heads)]
@@ -258,6 +278,8 @@ def test_settings_tell_data_sets_apart(sounds):
     wide = build(ear=LogMel(8, hz=HZ, bins=20))
     for other in (
         Speech(utterances, two_languages(), augment=STRONG),
+        Speech(utterances, two_languages(), augment=Augment(nobody=0.5)),
+        Speech(utterances, two_languages(), groups={"speaker": {"": 0}}),
         Speech(utterances, two_languages(), cache=Cache()),
         Speech(utterances, wide),
     ):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file
 
 from mtl import Model
 from mtl.data.manifest import ManifestError, read_manifest
 from mtl.data.splits import Source
 from mtl.data.synthetic import make_corpus
+from mtl.tune.lhuc import Scale
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "multilingual_asr.py"
 
@@ -121,6 +123,37 @@ def test_a_wrong_manifest_ends_with_one_line(tmp_path, monkeypatch):
 def test_a_share_that_leaves_nothing_is_refused(share, tmp_path):
     with pytest.raises(ValueError, match=rf"--share is {float(share)}; it is a part"):
         run("--smoke", "--share", share, "--out", tmp_path)
+
+
+@pytest.mark.parametrize("share", [1, -0.1])
+def test_a_share_of_nobody_that_leaves_no_speaker_is_refused(share, tmp_path):
+    with pytest.raises(ValueError, match=rf"--sat is {float(share)}; it is a share of the draws"):
+        run("--smoke", "--sat", share, "--out", tmp_path)
+
+
+def test_speaker_adaptive_training_ends_with_the_network_for_nobody(tmp_path, monkeypatch):
+    heard = {True: set(), False: set()}
+    forward = Scale.forward
+
+    def spy(scale, flow):
+        heard[scale.training].update(flow.groups["speaker"].tolist())
+        return forward(scale, flow)
+
+    monkeypatch.setattr(Scale, "forward", spy)
+    made = make_corpus({"en": 8, "nl": 8}, dev=1, test=2, folder=tmp_path)
+    # The dev part is of the training speakers: their vectors exist, but must not be used.
+    argv = ["--data", made["train"], "--dev", made["train"], "--test", made["test"], "--smoke"]
+    run(*argv, "--low-resource", "nl=8", "--sat", 0.5, "--out", tmp_path)
+    assert 0 in heard[True] and len(heard[True]) > 2, "speakers and nobody train"
+    assert heard[False] == {0}, "the dev part is judged as the saved model is used"
+    for name in ("multilingual", "nl-alone"):
+        weights = tmp_path / name / "checkpoints/step-00000008/step.safetensors"
+        rows = load_file(weights)["model.trunk.after.b1.lhuc.a"]
+        assert len(rows) > 2 and rows[1:].any() and not rows[0].any()
+    model = Model.from_pretrained(tmp_path / "model")
+    assert model.edits == [] and not [name for name in model.state_dict() if "lhuc" in name]
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(figures["tasks"]) == {"en", "nl", "language"}
 
 
 def test_a_file_where_the_output_should_go_is_refused(tmp_path):

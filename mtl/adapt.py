@@ -1,0 +1,283 @@
+"""Adapt: a model meets a speaker, with a few utterances; what it learns is a delta and nothing else.
+
+full      every layer that the speaker's languages use
+input     the stem and the first block, which hear the voice
+top       the last block and the heads
+bias      biases and normalisations (Ben Zaken et al. 2022)
+lora      low-rank updates of the trunk's layers (Hu et al. 2021)
+lin       a linear map of the input frames (Neto et al. 1995)
+lhuc      a scale per hidden unit (Swietojanski et al. 2016)
+adapter   a bottleneck behind every block (Houlsby et al. 2019)
+
+The last three hold rows by speaker: many speakers learn in one run, and are heard in one batch.
+"""
+
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+
+from mtl.config import Fit
+from mtl.data.augment import Augment
+from mtl.data.cache import Cache
+from mtl.data.manifest import Utterance
+from mtl.data.speech import Skip, Speech, screen
+from mtl.delta import Delta, take, wear
+from mtl.evaluate import evaluate
+from mtl.fit import fit
+from mtl.head import Task
+from mtl.languages import SPEECH, writers
+from mtl.method import Method
+from mtl.methods.conservative import Conservative
+from mtl.methods.l2sp import L2SP
+from mtl.model import Model
+from mtl.pseudo import audible, pseudo_label
+from mtl.stream import Stream
+from mtl.tune.adapter import adapter
+from mtl.tune.layers import bitfit, bottom, top
+from mtl.tune.lhuc import lhuc
+from mtl.tune.lin import lin
+from mtl.tune.lora import lora
+
+LR = {"full": 1e-4, "input": 3e-4, "top": 3e-4, "bias": 3e-3, "lora": 3e-3}
+LR |= {"lin": 3e-3, "lhuc": 3e-2, "adapter": 3e-3}
+LAYERS: dict[str, Callable[[Model], object]] = {
+    "full": lambda model: model.requires_grad_(True),
+    "input": lambda model: bottom(model, 1),
+    "top": lambda model: top(model, 1),
+    "bias": bitfit,
+    "lora": lora,
+}
+BY_MEMBER: dict[str, Callable[[Model, int], None]] = {"lin": lin, "lhuc": lhuc, "adapter": adapter}
+WAYS = (*LAYERS, *BY_MEMBER)
+REPLAY = "replay"  # the stream of source data
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# What a method's name may add to its ways, as in full+kl.
+EXTRAS: dict[str, dict[str, Any]] = {
+    "kl": {"conservative": 0.5},
+    "l2sp": {"l2sp": 0.1},
+    "unsupervised": {"unsupervised": True},
+    "replay": {"replay": True},
+}
+ENOUGH = 15  # utterances, from which on a fifth is held out to choose the strength
+
+
+@dataclass
+class Adapt:
+    """How to adapt."""
+
+    by: str = "input"
+    """what learns: full, input, top, bias, lora, lin, lhuc, adapter, or several, as in lhuc+lin"""
+    conservative: float = 0.0
+    """share of the unadapted posteriors in what is learnt, 0.25 to 0.5 (Yu et al. 2013)"""
+    l2sp: float = 0.0
+    """pull back to the unadapted weights, such as 0.1 (Li et al. 2018)"""
+    unsupervised: bool = False
+    """learn from what the unadapted model hears, whatever the texts say"""
+    confident: float = 0.7
+    """share of the utterances, the most confident ones, that unsupervised adaptation takes"""
+    replay: bool = False
+    """learn as much from utterances that the model was trained on, which must be given"""
+    steps: int = 150
+    """optimizer steps"""
+    lr: float = 0.0
+    """peak learning rate; 0 takes the way's own"""
+    seconds: float = 36.0
+    """audio per step and speaker"""
+    seed: int = 0
+    """seed of order, masks and new weights"""
+    threads: int = 0
+    """torch threads; 0 takes the physical cores"""
+
+    def __post_init__(self) -> None:
+        if strange := [way for way in self.ways if way not in WAYS]:
+            raise ValueError(f"way {strange[0]!r} is not known; choose from {', '.join(WAYS)}")
+        if not 0 < self.confident <= 1:
+            raise ValueError(f"confident is {self.confident}; it is a share, above 0, up to 1")
+
+    @property
+    def ways(self) -> list[str]:
+        """List what learns."""
+        return [way.strip() for way in self.by.split("+")]
+
+    @property
+    def by_member(self) -> bool:
+        """Say whether each speaker has rows of its own, and nothing else learns."""
+        return set(self.ways) <= set(BY_MEMBER)
+
+    def fit(self) -> Fit:
+        """Give the settings of the run."""
+        lr = self.lr or min(LR[way] for way in self.ways)
+        return Fit(
+            steps=self.steps,
+            lr=lr,
+            weight_decay=0.0,  # would pull to zero what came trained
+            seed=self.seed,
+            threads=self.threads,
+            dry_run=False,
+        )
+
+
+def read_method(text: str, settings: Adapt) -> Adapt:
+    """Read a method: ways, and kl, l2sp, unsupervised or replay, joined by +; the rest as in `settings`.
+
+    Raises ValueError for a word that is none of these.
+
+    >>> read_method("full+kl", Adapt()).by, read_method("full+kl", Adapt()).conservative
+    ('full', 0.5)
+    """
+    words = text.strip().split("+")
+    for word in words:
+        settings = replace(settings, **EXTRAS.get(word, {}))
+    return replace(settings, by="+".join(word for word in words if word not in EXTRAS))
+
+
+class Adapted(NamedTuple):
+    """A speaker's delta, and the utterances that it could not learn from."""
+
+    delta: Delta
+    skips: list[Skip]
+
+
+def adapt(
+    model: Model,
+    speakers: Mapping[str, Sequence[Utterance]],
+    settings: Adapt | None = None,
+    *,
+    source: Sequence[Utterance] = (),
+    cache: Cache | None = None,
+) -> dict[str, Adapted]:
+    """Learn a delta for each speaker, {name: utterances}; `model` itself stays as it is.
+
+    From 15 utterances on, a fifth is held out: the delta's strength (0 to 1) is the one with the fewest
+    errors on it, the larger of two equals. With fewer it is 1, and the steps alone bound what is learnt.
+    `source` are utterances that the model was trained on, replayed in every step. The same seed gives the
+    same deltas. Raises ValueError, naming the reasons, for a speaker of whom nothing can be learnt.
+    """
+    settings, cache = settings or Adapt(), cache or Cache()
+    if bool(source) != settings.replay:
+        raise ValueError("replay needs `source`, utterances to replay, and `source` needs replay")
+    model = model.eval()
+    found: dict[str, Adapted] = {}
+    for run in [speakers] if settings.by_member else [{name: speakers[name]} for name in speakers]:
+        lessons = {name: _lesson(model, name, said, settings, cache) for name, said in run.items()}
+        adapted = _train(model, lessons, settings, source, cache)
+        for number, (name, lesson) in enumerate(lessons.items(), 1):
+            member = number if settings.by_member else None
+            strength = _strength(model, adapted, name, member, lesson, cache)
+            notes = asdict(settings) | {"lr": settings.fit().lr, "utterances": len(lesson.learnt)}
+            delta = take(adapted, model, name, member, strength, **notes)
+            found[name] = Adapted(delta, lesson.skips)
+    return found
+
+
+class _Lesson(NamedTuple):
+    """A speaker's utterances: to learn from, to choose the strength on, and left out."""
+
+    learnt: list[Utterance]
+    held: list[Utterance]
+    skips: list[Skip]
+
+
+def _lesson(
+    model: Model, name: str, said: Sequence[Utterance], settings: Adapt, cache: Cache
+) -> _Lesson:
+    """Choose what can be learnt from, under the speaker's name."""
+    heard, skips = audible([replace(utterance, speaker=name) for utterance in said])
+    if settings.unsupervised:
+        heard, unsure = pseudo_label(model, heard, settings.confident, cache)
+        skips += unsure
+    usable, unusable = screen(heard, model)
+    skips += unusable
+    if not usable:
+        reasons = "; ".join(dict.fromkeys(skip.reason for skip in skips)) or "it has none"
+        raise ValueError(f"speaker {name!r}: no utterance to learn from: {reasons}")
+    held = len(usable) // 5 if len(usable) >= ENOUGH and not settings.unsupervised else 0
+    return _Lesson(usable[held:], usable[:held], skips)
+
+
+def prepare(model: Model, ways: Sequence[str], size: int, langs: Collection[str]) -> Model:
+    """Copy a model, put in the edits of `ways`, with `size` members, and freeze what they do not train.
+
+    Of the heads, only those of `langs` may learn.
+    """
+    adapted = copy.deepcopy(model)
+    learns: set[str] = set()
+    for way in ways:
+        before = {name for name, _ in adapted.named_parameters()}
+        adapted.requires_grad_(False)
+        if way in BY_MEMBER:
+            BY_MEMBER[way](adapted, size)
+            learns |= {name for name, _ in adapted.named_parameters()} - before
+        else:
+            LAYERS[way](adapted)
+            learns |= {name for name, p in adapted.named_parameters() if p.requires_grad}
+    spoken = {f"heads.{task}" for lang, task in writers(model).items() if lang in {*langs, "text"}}
+    for name, parameter in adapted.named_parameters():
+        head = ".".join(name.split(".")[:2])
+        fits = not name.startswith("heads.") or head in spoken
+        parameter.requires_grad_(name in learns and fits)
+    return adapted
+
+
+def _train(
+    model: Model,
+    lessons: Mapping[str, _Lesson],
+    settings: Adapt,
+    source: Sequence[Utterance],
+    cache: Cache,
+) -> Model:
+    """Give an adapted copy, whose member n is the n-th speaker."""
+    torch.manual_seed(settings.seed)
+    said = [utterance for lesson in lessons.values() for utterance in lesson.learnt]
+    langs = {utterance.lang for utterance in said}
+    adapted = prepare(model, settings.ways, len(lessons) + 1, langs)
+    groups = {"speaker": {"": 0} | {name: number for number, name in enumerate(lessons, 1)}}
+    masks = Augment(time_masks=2, time_frames=25, bin_masks=2, bins=15, seed=settings.seed)
+    data = Speech(said, adapted, augment=masks, cache=cache, groups=groups)
+    streams = {SPEECH: Stream(data, settings.seconds * len(lessons), by="speaker", mix="uniform")}
+    if source:
+        _replay(adapted)
+        old = Speech(source, adapted, REPLAY, augment=masks, cache=cache, groups=groups)
+        streams[REPLAY] = Stream(old, settings.seconds)
+    fit(adapted, streams, settings.fit(), methods=_methods(adapted, settings, langs), show=False)
+    for name in [name for name, task in adapted.tasks.items() if task.stream == REPLAY]:
+        del adapted.tasks[name]
+    adapted.streams.pop(REPLAY, None)
+    return adapted
+
+
+def _methods(adapted: Model, settings: Adapt, langs: Collection[str]) -> dict[str, Method]:
+    methods: dict[str, Method] = {}
+    if settings.conservative:
+        known = writers(adapted)
+        heads = {known.get(lang) or known["text"] for lang in langs}
+        methods["kl"] = Conservative(settings.conservative, sorted(heads), [SPEECH])
+    if settings.l2sp:
+        parts = {name.split(".")[0] for name, p in adapted.named_parameters() if p.requires_grad}
+        methods["l2sp"] = L2SP(settings.l2sp, 0.0, sorted(parts))
+    return methods
+
+
+def _replay(adapted: Model) -> None:
+    """Let source data run beside the speaker's, through the same heads."""
+    adapted.streams[REPLAY] = adapted.streams[SPEECH]
+    for task in adapted.tasks_of(SPEECH):
+        head = task.head if isinstance(task.head, str) else task.name
+        again: Task = task._replace(name=f"{REPLAY}-{task.name}", stream=REPLAY, head=head)
+        adapted.add(again._replace(label=task.label or task.name, auxiliary=True))
+
+
+def _strength(
+    model: Model, adapted: Model, name: str, member: int | None, lesson: _Lesson, cache: Cache
+) -> float:
+    """Choose how far to go, on what was held out; all the way where nothing was."""
+    errors = {1.0: 0.0}
+    for strength in STRENGTHS if lesson.held else ():
+        worn = copy.deepcopy(model)
+        numbers = wear(worn, [take(adapted, model, name, member, strength)])
+        data = Speech(lesson.held, worn, cache=cache, groups={"speaker": numbers})
+        errors[strength] = evaluate(worn, {SPEECH: data}).score()
+    return min(errors, key=lambda strength: (errors[strength], -strength))
