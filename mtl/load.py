@@ -14,6 +14,7 @@ from torch import Tensor
 from mtl.batch import Example
 from mtl.data.audio import audio_seconds, read_audio, read_frames
 from mtl.data.images import read_pixels
+from mtl.delta import SUFFIX, folder_beside, read, wear
 from mtl.encoder import Encoder
 from mtl.head import Prediction
 from mtl.languages import AUTO, Choice, Transcript, choose, writers
@@ -33,11 +34,18 @@ class Label(NamedTuple):
 
 
 def load(
-    source: str | PathLike[str], revision: str | None = None, device: str | None = None
+    source: str | PathLike[str],
+    revision: str | None = None,
+    device: str | None = None,
+    *,
+    speaker: str | None = None,
+    speakers: str | PathLike[str] | None = None,
 ) -> "Loaded":
     """Load a model by folder or hub id, onto `device` (default: the GPU if there is one).
 
-    Raises what `Model.from_pretrained` raises.
+    With `speaker` it is as `mtl adapt` made it for this person, whose delta lies in the folder `speakers`
+    (default: the one beside the model's folder). Raises what `Model.from_pretrained` and `mtl.delta.read`
+    and `wear` raise, and ValueError for `speakers` without `speaker`.
 
     >>> import tempfile, mtl
     >>> from mtl.heads.classify import Classify
@@ -53,14 +61,21 @@ def load(
     True
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Loaded(Model.from_pretrained(source, revision).to(device))
+    model = Model.from_pretrained(source, revision)
+    if speaker is None:
+        if speakers is not None:
+            raise ValueError(f"speakers {str(speakers)!r}: name the speaker as well")
+        return Loaded(model.to(device))
+    delta = read(Path(speakers or folder_beside(source), f"{speaker}{SUFFIX}"))
+    numbers = wear(model, [delta])
+    return Loaded(model.to(device), numbers[delta.name])
 
 
 class Loaded:
-    """A model, in `model`, to call on sounds or images."""
+    """A model, in `model`, to call on sounds or images; `speaker` numbers who speaks, 0 is nobody."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, speaker: int = 0) -> None:
+        self.model, self.speaker = model, speaker
 
     def __call__(
         self,
@@ -81,7 +96,7 @@ class Loaded:
         several = isinstance(given, list | tuple)
         inputs: Any = given if several else [given]
         stream = self._only_stream() if stream is None else stream
-        data = Inputs(inputs, self.model.stem(stream), hz)
+        data = Inputs(inputs, self.model.stem(stream), hz, self.speaker)
         writes = bool(writers(self.model, stream))
         choice = choose(self.model, lang, stream) if writes else None
         tasks = choice.tasks() if choice else None
@@ -100,15 +115,18 @@ class Loaded:
 class Inputs:
     """Files and arrays as a data set without labels; a file is read when its turn comes.
 
-    Raises ValueError for what is no input at all, or a file that does not exist.
+    `speaker` is the number of who speaks in all of them, as `mtl.delta.wear` gives it; 0 is nobody. Raises
+    ValueError for what is no input at all, or a file that does not exist.
     """
 
-    def __init__(self, inputs: Sequence[Input], stem: Encoder, hz: int | None = None) -> None:
+    def __init__(
+        self, inputs: Sequence[Input], stem: Encoder, hz: int | None = None, speaker: int = 0
+    ) -> None:
         self._raw = [_checked(item, hz) for item in inputs]
         self.ids = [
             str(x) if isinstance(x, Path) else f"input {i}" for i, x in enumerate(self._raw)
         ]
-        self._stem, self._hz = stem, hz
+        self._stem, self._hz, self._speaker = stem, hz, speaker
         self.image = takes_images(stem)
         self.lengths = [self._seconds(raw) for raw in self._raw]
         # what they cost, which is the same for all where all are padded to one length
@@ -129,7 +147,8 @@ class Inputs:
         """Read and prepare an input."""
         raw = self._raw[index]
         taken = self._pixels(raw) if self.image else self._samples(raw)
-        return Example(self._stem.prepare(taken), id=self.ids[index])
+        groups = {"speaker": self._speaker}
+        return Example(self._stem.prepare(taken), groups=groups, id=self.ids[index])
 
     def _seconds(self, raw: Path | Tensor) -> float:
         """Give the length of a sound, by its header alone; an image counts 1."""

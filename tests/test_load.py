@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,6 +10,7 @@ import mtl
 from mtl import Model, Task, predict
 from mtl.data.images import Images, from_arrays
 from mtl.data.speech import Speech
+from mtl.delta import save, take
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
 from mtl.languages import Transcript
@@ -17,6 +20,7 @@ from mtl.stems.logmel import LogMel
 from mtl.stems.patches import Patches
 from mtl.stems.waveform import Waveform
 from mtl.trunks.transformer import Transformer
+from mtl.tune.lhuc import lhuc
 
 HZ = 16000
 SOUND = np.random.default_rng(0).uniform(-0.5, 0.5, HZ // 2).astype(np.float32)
@@ -135,6 +139,36 @@ def test_an_image_becomes_a_label(folder, pictures):
 def test_a_model_that_writes_nothing_gives_labels(folder):
     heard = Loaded(build(("speaker", "speech", Classify(["anna", "ben"]))))(folder / "a.wav")
     assert isinstance(heard, Label) and heard.label in ("anna", "ben")
+
+
+def test_a_model_is_loaded_for_a_speaker(tmp_path, folder):
+    base = build(("cy", "speech", CTC(["a", "b"])))
+    base.save_pretrained(tmp_path / "run" / "model")
+    base = Model.from_pretrained(tmp_path / "run" / "model")
+    adapted = copy.deepcopy(base)
+    lhuc(adapted, size=3)
+    with torch.no_grad():
+        adapted.get_parameter("trunk.after.b1.lhuc.a")[1:] = torch.randn(2, 16)
+    for member, name in enumerate(("anna", "ben"), 1):
+        save(
+            take(adapted, base, name, member), tmp_path / "run" / ("speakers", "others")[member - 1]
+        )
+    plain = mtl.load(tmp_path / "run" / "model")
+    anna = mtl.load(tmp_path / "run" / "model", speaker="anna")
+    ben = mtl.load(tmp_path / "run" / "model", speaker="ben", speakers=tmp_path / "run" / "others")
+    for loaded, member in ((plain, 0), (anna, 1), (ben, 2)):
+        expected = Loaded(adapted, member)([folder / "a.wav", folder / "slow.flac"])
+        heard = loaded([folder / "a.wav", folder / "slow.flac"])
+        assert [told.text for told in heard] == [told.text for told in expected]
+        sure = [told.confidence for told in expected]
+        assert [told.confidence for told in heard] == pytest.approx(sure, rel=1e-5)
+    assert (
+        len({round(loaded(folder / "a.wav").confidence, 4) for loaded in (plain, anna, ben)}) == 3
+    )
+    with pytest.raises(FileNotFoundError, match=r"no delta 'ben' in .*speakers; it has: anna"):
+        mtl.load(tmp_path / "run" / "model", speaker="ben")
+    with pytest.raises(ValueError, match="speakers 'x': name the speaker as well"):
+        mtl.load(tmp_path / "run" / "model", speakers="x")
 
 
 def test_precomputed_frames(tmp_path):

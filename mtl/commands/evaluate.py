@@ -4,17 +4,22 @@ Prints character and word error rates (CER, WER) and accuracies in per cent with
 resample whole speakers, and the worst utterances. An utterance that cannot be read counts as an error.
 
     mtl evaluate test.jsonl --model runs/multilingual_asr/model
+    mtl evaluate test.jsonl --model runs/multilingual_asr/model --speakers
 """
 
+import copy
 import json
 from argparse import ArgumentParser, Namespace
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtl.commands import count
 
 if TYPE_CHECKING:
+    from mtl.data.manifest import Utterance
+    from mtl.delta import Delta
     from mtl.evaluate import Evaluation, Row
     from mtl.model import Model
 
@@ -24,6 +29,14 @@ def arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("manifest", type=Path, metavar="MANIFEST", help="JSON lines with audio, text and language")
     add("--model", required=True, metavar="DIR", help="folder of a saved model, or hub id")
+    add(
+        "--speakers",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="hear each speaker whom `mtl adapt` has met as it learnt to, by the files in DIR (default: "
+        "speakers/ beside the model), and the others without",
+    )
     add("--json", action="store_true", help="print one JSON object; rates as fractions")
     add(
         "--worst", type=count, default=5, metavar="N", help="worst utterances per task (default: 5)"
@@ -33,9 +46,6 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Evaluate and print."""
     from mtl.data.manifest import read_manifest
-    from mtl.data.speech import Speech
-    from mtl.evaluate import evaluate
-    from mtl.languages import SPEECH
     from mtl.load import load
 
     utterances = read_manifest(args.manifest)
@@ -43,18 +53,72 @@ def run(args: Namespace) -> int:
     known = languages(model)
     unknown = Counter(u.lang for u in utterances if known and u.lang not in known)
     kept = [u for u in utterances if u.lang not in unknown]
-    evaluation = evaluate(model, {SPEECH: Speech(kept, model, SPEECH)})
+    deltas = None if args.speakers is None else _deltas(args.model, args.speakers, kept)
+    evaluation = _evaluate(model, kept, deltas or [])
     if not evaluation.rows:
         raise ValueError(
             f"{args.manifest} has nothing to evaluate: its languages are "
             f"{', '.join(sorted({u.lang for u in utterances}))}, "
             f"the model's tasks {', '.join(model.tasks)}"
         )
+    counts = {} if deltas is None else _counts(deltas, kept)
     if args.json:
-        print(_json(evaluation, unknown, args.worst))
+        print(_json(evaluation, unknown, args.worst, counts))
     else:
-        _show(args.manifest.name, evaluation, _notes(evaluation, unknown, known), args.worst)
+        notes = _notes(evaluation, unknown, known, counts)
+        _show(args.manifest.name, evaluation, notes, args.worst)
     return 0
+
+
+def _deltas(model: str, speakers: str, utterances: Sequence["Utterance"]) -> list["Delta"]:
+    """Read the deltas of those who speak that the folder has; "" is the one beside the model."""
+    from mtl.delta import SUFFIX, folder_beside, names, read
+
+    folder = Path(speakers) if speakers else folder_beside(model)
+    there = names(folder)
+    if not there:
+        raise ValueError(f"{folder} holds no delta of a speaker: make some with `mtl adapt`")
+    heard = {utterance.speaker for utterance in utterances}
+    return [read(folder / f"{name}{SUFFIX}") for name in there if name in heard]
+
+
+def _evaluate(
+    model: "Model", utterances: Sequence["Utterance"], deltas: Sequence["Delta"]
+) -> "Evaluation":
+    """Evaluate each utterance with the delta of its speaker, by as few passes as the deltas allow."""
+    from mtl.data.speech import Speech
+    from mtl.delta import wear
+    from mtl.evaluate import Evaluation, evaluate
+    from mtl.languages import SPEECH
+
+    together = [delta for delta in deltas if _by_member(delta)]
+    alone = {delta.name: delta for delta in deltas if not _by_member(delta)}
+    passes = [(together, [u for u in utterances if u.speaker not in alone])]
+    for name, delta in alone.items():
+        passes.append(([delta], [u for u in utterances if u.speaker == name]))
+    rows: list[Row] = []
+    for worn, heard in passes:
+        adapted = copy.deepcopy(model) if worn else model
+        numbers = wear(adapted, worn) if worn else {"": 0}
+        data = Speech(heard, adapted, groups={"speaker": numbers})
+        rows += evaluate(adapted, {SPEECH: data}).rows
+    return Evaluation(sorted(rows, key=lambda row: row.task))
+
+
+def _by_member(delta: "Delta") -> bool:
+    """Say whether a delta is rows alone, which others may stand beside, and not the model changed."""
+    return bool(delta.edits) and all(edit.get("size") == 1 for edit in delta.edits)
+
+
+def _counts(deltas: Sequence["Delta"], utterances: Sequence["Utterance"]) -> dict[str, int]:
+    """Count who had a delta, and what they said, beside all."""
+    names = {delta.name for delta in deltas}
+    return {
+        "adapted_speakers": len(names),
+        "speakers": len({utterance.speaker for utterance in utterances}),
+        "adapted_utterances": sum(utterance.speaker in names for utterance in utterances),
+        "utterances": len(utterances),
+    }
 
 
 def languages(model: "Model") -> set[str]:
@@ -68,14 +132,21 @@ def languages(model: "Model") -> set[str]:
     return written if task is None else written | set(getattr(model.head(task), "classes", ()))
 
 
-def _notes(evaluation: "Evaluation", unknown: Counter[str], known: set[str]) -> list[str]:
-    """Say what the figures do not show: utterances that could not be used, or were left out."""
+def _notes(
+    evaluation: "Evaluation", unknown: Counter[str], known: set[str], adapted: dict[str, int]
+) -> list[str]:
+    """Say what the figures do not show: who had a delta, what could not be used, or was left out."""
     skipped = {name: figures.get("skipped") for name, figures in evaluation.tasks().items()}
     notes = [
         f"{name}: {number} skipped, which count as errors"
         for name, number in skipped.items()
         if number
     ]
+    if adapted:
+        notes.append(
+            "adapted: {adapted_speakers} of {speakers} speakers, "
+            "{adapted_utterances} of {utterances} utterances".format(**adapted)
+        )
     if unknown:
         counts = ", ".join(f"{lang} {count}" for lang, count in sorted(unknown.items()))
         notes.append(
@@ -106,7 +177,9 @@ def _worst(evaluation: "Evaluation", task: str, most: int) -> list["Row"]:
     return [row for row in rows if row.problem or row.reference != row.prediction]
 
 
-def _json(evaluation: "Evaluation", unknown: Counter[str], worst: int) -> str:
+def _json(
+    evaluation: "Evaluation", unknown: Counter[str], worst: int, adapted: dict[str, int]
+) -> str:
     found = {
         "tasks": evaluation.tasks(),
         "unknown_languages": dict(unknown),
@@ -115,6 +188,8 @@ def _json(evaluation: "Evaluation", unknown: Counter[str], worst: int) -> str:
             for task in evaluation.tasks()
         },
     }
+    if adapted:
+        found["adapted"] = adapted
     # JSON knows no infinity, the ends of the interval of a single speaker: null.
     plain = json.loads(json.dumps(found), parse_constant=lambda _: None)
     return json.dumps(plain, ensure_ascii=False)

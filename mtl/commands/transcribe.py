@@ -3,6 +3,7 @@
 Prints a line for each file: its path, its language and the text, with tabs between them.
 
     mtl transcribe --model runs/multilingual_asr/model *.wav
+    mtl transcribe --model runs/multilingual_asr/model --speaker anna *.wav
 """
 
 import json
@@ -28,6 +29,9 @@ def arguments(parser: ArgumentParser) -> None:
         default="auto",
         help="language of all files; auto: the model decides (default: auto)",
     )
+    add("--speaker", metavar="NAME", help="who speaks in all files, whom `mtl adapt` has met")
+    where = "folder that it wrote to (default: speakers/ beside the model)"
+    add("--speakers", type=Path, metavar="DIR", help=where)
     add(
         "--json", action="store_true", help="print JSON lines, with confidence (0 to 1) and seconds"
     )
@@ -56,10 +60,11 @@ def run(args: Namespace) -> int:
     from mtl.load import Inputs, load
     from mtl.predict import predict
 
-    model = load(args.model).model
-    choice = choose(model, args.lang)
-    data = Inputs(list(_readable(args.files, model.stem(SPEECH))), model.stem(SPEECH))
-    answers = predict(model, data, SPEECH, tasks=choice.tasks(), batch=args.batch)
+    loaded = load(args.model, speaker=args.speaker, speakers=args.speakers)
+    stem = loaded.model.stem(SPEECH)
+    choice = choose(loaded.model, args.lang)
+    data = Inputs(list(_readable(args.files, stem)), stem, speaker=loaded.speaker)
+    answers = predict(loaded.model, data, SPEECH, tasks=choice.tasks(), batch=args.batch)
     done = sum(
         _print(answer, seconds, choice, args.json)
         for answer, seconds in zip(answers, data.lengths, strict=True)

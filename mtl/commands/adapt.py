@@ -1,0 +1,129 @@
+"""adapt: make a model better for speakers, from a few utterances of each.
+
+Writes what it learns of a speaker to speakers/NAME.safetensors beside the model, which itself stays as it is,
+for `transcribe --speaker NAME` and `evaluate --speakers`. Prints a line for each speaker.
+
+    mtl adapt --model runs/multilingual_asr/model --speaker anna anna.jsonl
+    mtl adapt --model runs/multilingual_asr/model --by lhuc many-speakers.jsonl
+"""
+
+import ast
+import sys
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtl.adapt import Adapt, Adapted
+    from mtl.data.manifest import Utterance
+
+SHOWN = 5  # reasons per speaker
+REPLAY = "learn as much from utterances that the model was trained on; may be given several times"
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    manifest = "JSON lines with audio, text, language and speaker"
+    add("manifests", nargs="+", type=Path, metavar="MANIFEST", help=manifest)
+    add("--model", required=True, metavar="DIR_OR_ID", help="folder of a saved model, or hub id")
+    add("--speaker", metavar="NAME", help="who speaks (default: whom each line names)")
+    where = "folder to write to (default: speakers/ beside the model)"
+    add("--speakers", type=Path, metavar="DIR", help=where)
+    add("--lang", help="language of the lines that name none")
+    for name, kind, default, text in _settings():
+        how: dict[str, Any] = {"type": kind, "metavar": kind.__name__.upper()}
+        shown = f"{text} (default: {default})"
+        if name == "replay":  # its utterances say that it is wanted
+            how, shown = {"type": Path, "action": "append", "metavar": "MANIFEST"}, REPLAY
+        elif kind is bool:
+            how, shown = {"action": "store_true"}, text
+        add(f"--{name}", default=SUPPRESS, help=shown.replace("%", "%%"), **how)
+
+
+def _settings() -> Iterator[tuple[str, type, Any, str]]:
+    """Give name, type, default and docstring of the fields of `Adapt`, unimported: that takes seconds."""
+    spec = find_spec("mtl.adapt")
+    assert spec is not None and spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    classes = {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
+    kinds = {kind.__name__: kind for kind in (bool, int, float, str)}
+    for field, text in pairwise(classes["Adapt"]):
+        if isinstance(field, ast.AnnAssign) and field.value and isinstance(text, ast.Expr):
+            kind, default = kinds[ast.unparse(field.annotation)], ast.literal_eval(field.value)
+            yield ast.unparse(field.target), kind, default, ast.literal_eval(text.value)
+
+
+def run(args: Namespace) -> int:
+    """Adapt, write and print."""
+    from mtl.adapt import adapt
+    from mtl.data.cache import Cache
+    from mtl.data.manifest import read_manifest
+    from mtl.delta import folder_beside
+    from mtl.load import load
+
+    settings = _given(args)
+    said = _by_speaker([u for path in args.manifests for u in read_manifest(path)], args)
+    source = [u for path in getattr(args, "replay", ()) for u in read_manifest(path)]
+    folder = args.speakers or folder_beside(args.model)
+    if Path(args.model).resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise ValueError(f"{folder} lies in the model's folder, which stays as it is: name another")
+    model = load(args.model).model
+    cache = Cache()
+    # A run that trains speakers one after the other need not end for the first to be safe.
+    for group in [said] if settings.by_member else [{name: said[name]} for name in said]:
+        for name, adapted in adapt(model, group, settings, source=source, cache=cache).items():
+            _finish(name, adapted, len(group[name]), folder)
+    return 0
+
+
+def _given(args: Namespace) -> "Adapt":
+    """Give the settings; an option goes before what the method's name, such as full+kl, says."""
+    from mtl.adapt import Adapt, read_method
+
+    given = {name: getattr(args, name) for name, *_ in _settings() if name in args}
+    settings = read_method(given.pop("by", Adapt.by), Adapt())
+    given["replay"] = "replay" in given
+    if settings.replay and not given["replay"]:
+        raise ValueError(f"--by {args.by}: give --replay MANIFEST, utterances to replay")
+    return replace(settings, **given)
+
+
+def _by_speaker(utterances: Sequence["Utterance"], args: Namespace) -> dict[str, list["Utterance"]]:
+    """Sort utterances by speaker, all of them that of the option if there is one."""
+    from mtl.pseudo import UNDETERMINED
+    from mtl.sat import UNKNOWN
+
+    nameless = [utterance for utterance in utterances if utterance.speaker == UNKNOWN]
+    if nameless and args.speaker is None:
+        raise ValueError(
+            f"{nameless[0].where}: {len(nameless)} of {len(utterances)} utterances name no speaker: "
+            "give --speaker NAME for all, or write `speaker` into the manifest"
+        )
+    said: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        if args.lang is not None and utterance.lang == UNDETERMINED:
+            utterance = replace(utterance, lang=args.lang)
+        name = utterance.speaker if args.speaker is None else args.speaker
+        said.setdefault(name, []).append(utterance)
+    return said
+
+
+def _finish(name: str, adapted: "Adapted", said: int, folder: Path) -> None:
+    """Save a delta, print its line, and on the error output what was left out."""
+    from mtl.delta import save, size
+
+    delta, skips = adapted
+    for skip in skips[:SHOWN]:
+        print(f"mtl: {name}: left out {skip.reason}", file=sys.stderr)
+    if len(skips) > SHOWN:
+        print(f"mtl: {name}: left out {len(skips) - SHOWN} more", file=sys.stderr)
+    learnt = delta.notes["utterances"]
+    counts = f"learnt {learnt}, held out {said - learnt - len(skips)}, left out {len(skips)}"
+    how = f"{delta.notes['by']}, strength {delta.notes['strength']:g}"
+    path = save(delta, folder)
+    print(name, counts, how, f"{size(delta) / 1000:.1f} kB", path, sep="\t", flush=True)

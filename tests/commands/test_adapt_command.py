@@ -1,0 +1,275 @@
+import copy
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mtl import Model, Task, evaluate, predict
+from mtl.__main__ import main
+from mtl.adapt import Adapt, adapt
+from mtl.data.manifest import read_manifest, write_manifest
+from mtl.data.speech import Speech
+from mtl.delta import names, read, save, take, wear
+from mtl.heads.classify import Classify
+from mtl.heads.ctc import CTC
+from mtl.languages import SPEECH
+from mtl.metrics import error_rate
+from mtl.stems.logmel import LogMel
+from mtl.trunks.transformer import Transformer
+from mtl.tune.lhuc import lhuc
+
+HZ = 16000
+LEARN = ("--by", "lhuc", "--steps", "2", "--lr", "0.5", "--threads", "1")
+SAID = {"anna": ("a1.wav", "a2.wav"), "ben": ("b1.wav", "b2.wav"), "carl": ("c1.wav",)}
+
+
+def build(seed=0):
+    torch.manual_seed(seed)
+    tasks = [Task(lang, SPEECH, CTC(["a", "b"])) for lang in ("nl", "cy")]
+    tasks.append(Task("language", SPEECH, Classify(["nl", "cy"])))
+    trunk = Transformer(16, depth=1, heads=2, expansion=1, dropout=0.0)
+    return Model({SPEECH: LogMel(16, bins=20)}, trunk, tasks)
+
+
+def row(file, text="ab", lang="nl", **more):
+    return {"audio_filepath": file, "duration": 0.4, "text": text, "lang": lang, **more}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Recordings of three people and their manifests, silence, the model `m`, and two without deltas."""
+    path = tmp_path_factory.mktemp("people")
+    rng = np.random.default_rng(0)
+    for file in (file for files in SAID.values() for file in files):
+        soundfile.write(path / file, rng.uniform(-0.5, 0.5, int(0.4 * HZ)), HZ)
+    soundfile.write(path / "silent.wav", np.zeros(int(0.4 * HZ)), HZ)
+    rows = {name: [row(file, speaker=name) for file in files] for name, files in SAID.items()}
+    write_manifest(path / "all.jsonl", [line for lines in rows.values() for line in lines])
+    write_manifest(path / "two.jsonl", rows["anna"] + rows["ben"])
+    write_manifest(path / "nobody.jsonl", [row("a1.wav")])
+    write_manifest(path / "silent.jsonl", [row("silent.wav")])
+    write_manifest(path / "french.jsonl", [row("a1.wav", lang="fr")])
+    write_manifest(path / "strange.jsonl", [row("a1.wav", "abz")])
+    (path / "empty.jsonl").touch()
+    build().save_pretrained(path / "m")
+    build().save_pretrained(path / "fresh" / "m")
+    build(seed=1).save_pretrained(path / "other" / "m")
+    return path
+
+
+@pytest.fixture
+def run(folder, capsys, monkeypatch):
+    """Run a command in the folder: (exit code, lines of the output, lines of the error output)."""
+    monkeypatch.chdir(folder)
+
+    def run(*words):
+        code = main(list(words))
+        shown = capsys.readouterr()
+        return code, shown.out.splitlines(), shown.err.splitlines()
+
+    return run
+
+
+def contents(path):
+    return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in path.iterdir()}
+
+
+def worn(model, *deltas):
+    """A copy of the model that wears deltas, and the numbers."""
+    adapted = copy.deepcopy(model)
+    return adapted, {"speaker": wear(adapted, deltas)}
+
+
+def test_two_speakers_from_one_run_to_their_transcripts(run, folder):
+    before = contents(folder / "m")
+    code, lines, errors = run("adapt", "two.jsonl", "--model", "m", *LEARN)
+    assert (code, errors) == (0, [])
+    assert [line.split("\t") for line in lines] == [
+        [
+            name,
+            "learnt 2, held out 0, left out 0",
+            "lhuc, strength 1",
+            "0.1 kB",  # 16 units of 4 bytes
+            f"speakers/{name}.safetensors",
+        ]
+        for name in ("anna", "ben")
+    ]
+    assert contents(folder / "m") == before
+    assert names(folder / "speakers") == ["anna", "ben"]
+
+    again = run("adapt", "two.jsonl", "--model", "m", *LEARN, "--speakers", "again")
+    assert again[0] == 0
+    for name in ("anna.safetensors", "ben.safetensors"):
+        assert (folder / "again" / name).read_bytes() == (folder / "speakers" / name).read_bytes()
+
+    model = Model.from_pretrained(folder / "m")
+    utterances = read_manifest(folder / "two.jsonl")
+    said = {"anna": utterances[:2], "ben": utterances[2:]}
+    learnt = adapt(model, said, Adapt(by="lhuc", steps=2, lr=0.5, threads=1))
+    for (name, utterances), other in zip(said.items(), ("ben", "anna"), strict=True):
+        adapted, groups = worn(model, learnt[name].delta)
+        data = Speech(utterances, adapted, groups=groups)
+        answers = predict(adapted, data, SPEECH, tasks=["nl"])
+        heard = transcripts(run, name, "--speaker", name)
+        assert heard == [
+            (
+                answer.predictions["nl"].value,
+                pytest.approx(answer.predictions["nl"].confidence, abs=1e-4),
+            )
+            for answer in answers
+        ]
+        plain, strange = transcripts(run, name), transcripts(run, name, "--speaker", other)
+        for (_, own), (_, nobodys), (_, others) in zip(heard, plain, strange, strict=True):
+            assert abs(own - nobodys) > 1e-3 and abs(own - others) > 1e-4
+
+
+def transcripts(run, name, *options):
+    words = ("transcribe", *SAID[name], "--model", "m", "--lang", "nl", "--json", *options)
+    code, lines, errors = run(*words)
+    assert (code, errors) == (0, [])
+    return [(said["text"], said["confidence"]) for said in map(json.loads, lines)]
+
+
+def scaled(model, seed, name):
+    """A delta of random LHUC scales."""
+    adapted = copy.deepcopy(model)
+    lhuc(adapted, size=1)
+    with torch.no_grad():
+        adapted.get_parameter("trunk.after.b1.lhuc.a").normal_(
+            0, 3, generator=torch.Generator().manual_seed(seed)
+        )
+    return take(adapted, model, name, member=0)
+
+
+def rewritten(model, name):
+    """A delta that changes a head: it writes "b" whatever it hears."""
+    adapted = copy.deepcopy(model)
+    with torch.no_grad():
+        adapted.head("nl").output.weight.zero_()
+        adapted.head("nl").output.bias.copy_(torch.tensor([0.0, 0.0, 9.0]))
+    return take(adapted, model, name)
+
+
+@pytest.mark.parametrize("kinds", ["rows", "whole"])
+def test_evaluate_gives_each_speaker_its_own_delta(kinds, run, folder):
+    model = Model.from_pretrained(folder / "m")
+    anna = scaled(model, 0, "anna") if kinds == "rows" else rewritten(model, "anna")
+    deltas = {"anna": anna, "ben": scaled(model, 1, "ben"), "not here": scaled(model, 2, "zoe")}
+    for delta in deltas.values():
+        save(delta, folder / kinds)
+    words = ("evaluate", "all.jsonl", "--model", "m", "--worst", "9")
+    code, lines, errors = run(*words, "--json", "--speakers", kinds)
+    assert (code, errors) == (0, [])
+    found = json.loads(lines[0])
+    counts = {"adapted_speakers": 2, "speakers": 3, "adapted_utterances": 4, "utterances": 5}
+    assert found["adapted"] == counts
+
+    rows = []
+    for name in SAID:
+        adapted, groups = worn(model, *([deltas[name]] if name in deltas else []))
+        its = [u for u in read_manifest(folder / "all.jsonl") if u.speaker == name]
+        rows += evaluate(adapted, {SPEECH: Speech(its, adapted, groups=groups)}).of("nl")
+    assert found["tasks"]["nl"]["cer"] == error_rate(
+        *zip(*(r.counts["cer"] for r in rows), strict=True)
+    )
+    expected = {r.id: (r.prediction, pytest.approx(r.confidence)) for r in rows}
+    worst = {r["id"]: (r["prediction"], r["confidence"]) for r in found["worst"]["nl"]}
+    assert worst == expected and len(expected) == 5
+    plain = json.loads(run(*words, "--json")[1][0])
+    assert "adapted" not in plain
+    changed = [
+        r["id"]
+        for r in plain["worst"]["nl"]
+        if (r["prediction"], r["confidence"]) != expected[r["id"]]
+    ]
+    assert sorted(changed) == ["a1", "a2", "b1", "b2"]
+    shown = run(*words, "--speakers", kinds)[1]
+    assert "adapted: 2 of 3 speakers, 4 of 5 utterances" in shown
+
+
+def test_what_is_left_out_is_said(run, folder):
+    silent = [row("silent.wav", id=f"s{index}") for index in range(7)]
+    write_manifest(folder / "mostly.jsonl", [row("a1.wav", lang=None), *silent])
+    words = ("adapt", "mostly.jsonl", "--model", "m", "--speaker", "dora", "--lang", "cy", *LEARN)
+    code, lines, errors = run(*words, "--speakers", "left")
+    assert code == 0
+    assert lines[0].split("\t")[:2] == ["dora", "learnt 1, held out 0, left out 7"]
+    assert len(errors) == 6
+    assert errors[0].startswith("mtl: dora: left out mostly.jsonl:2: ") and "silence" in errors[0]
+    assert errors[5] == "mtl: dora: left out 2 more"
+    assert read(folder / "left" / "dora.safetensors").notes["utterances"] == 1
+
+
+def settings_of(run, monkeypatch, *words):
+    """The settings and sources that a command line adapts with."""
+    taken = []
+
+    def learn(model, speakers, settings, *, source, cache):
+        taken.append((settings, [utterance.id for utterance in source]))
+        return {}
+
+    monkeypatch.setattr("mtl.adapt.adapt", learn)
+    code, lines, errors = run("adapt", "two.jsonl", "--model", "m", "--speaker", "dora", *words)
+    assert (code, lines, errors, len(taken)) == (0, [], [], 1)
+    return taken[0]
+
+
+def test_options_become_settings(run, monkeypatch):
+    assert settings_of(run, monkeypatch) == (Adapt(), [])
+    both = ("--by", "full+kl", "--l2sp", "0.1", "--steps", "7", "--unsupervised")
+    wanted = Adapt(by="full", conservative=0.5, l2sp=0.1, steps=7, unsupervised=True)
+    assert settings_of(run, monkeypatch, *both) == (wanted, [])
+    weaker = settings_of(run, monkeypatch, "--by", "full+kl", "--conservative", "0.25")
+    assert weaker == (Adapt(by="full", conservative=0.25), [])
+    old = settings_of(run, monkeypatch, "--replay", "french.jsonl", "--replay", "silent.jsonl")
+    assert old == (Adapt(replay=True), ["a1", "silent"])
+
+
+def test_help_names_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        main(["adapt", "--help"])
+    shown = capsys.readouterr().out
+    for field in fields(Adapt):
+        assert f"--{field.name}" in shown
+    assert "optimizer steps (default: 150)" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("adapt empty.jsonl --model fresh/m --speaker dora", ["empty.jsonl", "no lines"]),
+        ("adapt silent.jsonl --model fresh/m --speaker dora", ["'dora'", "silent.jsonl:1", "silence"]),
+        ("adapt french.jsonl --model fresh/m --speaker dora", ["french.jsonl:1", "'fr'", "nl, cy"]),
+        ("adapt strange.jsonl --model fresh/m --speaker dora", ["strange.jsonl:1", "'z'"]),
+        ("adapt two.jsonl --model fresh/m --by lhuk", ["'lhuk'", "lhuc"]),
+        ("adapt two.jsonl --model fresh/m --by full+replay", ["full+replay", "--replay MANIFEST"]),
+        ("adapt two.jsonl --model fresh/m --speaker a/b --steps 1 --by lhuc", ["'a/b'", "file name"]),
+        ("adapt nobody.jsonl --model fresh/m", ["nobody.jsonl:1: 1 of 1", "--speaker NAME"]),
+        ("adapt two.jsonl --model fresh/m --speakers fresh/m", ["fresh/m lies in the model's"]),
+        ("adapt two.jsonl --model fresh/m --speakers fresh/m/deltas", ["lies in the model's folder"]),
+        ("adapt two.jsonl --model none", ["'none' is neither a folder"]),
+        ("transcribe a1.wav --model fresh/m --speaker anna", ["no delta 'anna'", "it has: none"]),
+        ("transcribe a1.wav --model m --speaker bob --speakers made", ["'bob'", "it has: anna, ben"]),
+        ("transcribe a1.wav --model m --speakers made", ["'made'", "name the speaker"]),
+        (
+            "transcribe a1.wav --model other/m --speaker anna --speakers made",
+            ["'anna' was made on another model", "adapt again"],
+        ),
+        ("evaluate two.jsonl --model fresh/m --speakers", ["fresh/speakers holds no delta", "mtl adapt"]),
+        ("evaluate two.jsonl --model other/m --speakers made", ["'anna' was made on another model"]),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line_and_write_nothing(words, says, run, folder):
+    model = Model.from_pretrained(folder / "m")
+    for seed, name in enumerate(("anna", "ben")):
+        save(scaled(model, seed, name), folder / "made")
+    code, lines, errors = run(*words.split())
+    assert (code, lines, len(errors)) == (1, [], 1)
+    assert errors[0].startswith("mtl: ")
+    for part in says:
+        assert part in errors[0]
+    assert not (folder / "fresh" / "speakers").exists()
+    assert not (folder / "fresh" / "m" / "deltas").exists()
