@@ -5,6 +5,19 @@
 
 Without `--trunk` a small network learns drawn digits and capitals first; without `--data` it is then tuned
 to handwritten digits. The ways stand in `mtl/ways.py`; each gets the same steps, rate and examples.
+
+Results (commit e6f9e81, one core, 177 s; accuracy in per cent, mean of three choices of examples), and what
+is left of the 97.5 % on drawn signs after 80 examples of each digit:
+
+examples  scratch  head  last  first  full  l2sp    kl  lora  bitfit  lpft
+2            67.9  62.6  73.5   67.4  72.2  70.3  73.4  70.2    62.8  73.1
+5            81.8  75.8  84.7   79.0  85.2  83.0  84.8  83.9    76.1  86.2
+20           93.8  84.6  93.8   88.5  94.6  94.3  94.1  93.1    85.4  94.4
+80           98.4  86.5  97.7   90.6  98.5  98.1  98.1  96.3    87.1  97.8
+signs         3.7  97.5  90.3   80.5  74.1  83.3  96.1  87.8    95.9  87.5
+
+Fine-tuning (full) beats scratch: undecided with 2 (+4.3, -3.0 to 11.6), true with 5 (+3.5, 0.4 to 6.5) and
+20 (+0.9, 0.5 to 1.2), undecided with 80 (0.0). It gains more with 2 than with 80: undecided (4.3, -3 to 11.5).
 """
 
 import time

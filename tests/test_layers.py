@@ -176,6 +176,8 @@ def test_files_and_functions_stay_small():
     faults = []
     for module in MODULES:
         lines = len((ROOT / module.path).read_text("utf-8").splitlines())
+        if module.path.startswith("recipes"):  # its docstring holds the results
+            lines -= len((ast.get_docstring(module.tree, clean=False) or "").splitlines())
         most = LINES[module.path.split("/")[0]]
         if lines > most:
             faults.append(f"{module.path}: {lines} lines; split it, {most} is the most")
