@@ -17,7 +17,7 @@ examples  scratch  head  last  first  full  l2sp    kl  lora  bitfit  lpft
 signs         3.7  97.5  90.3   80.5  74.1  83.3  96.1  87.8    95.9  87.5
 
 Fine-tuning (full) beats scratch: undecided with 2 (+4.3, -3.0 to 11.6), true with 5 (+3.5, 0.4 to 6.5) and
-20 (+0.9, 0.5 to 1.2), undecided with 80 (0.0). It gains more with 2 than with 80: undecided (4.3, -3 to 11.5).
+20 (+0.9, 0.5 to 1.2), undecided with 80 (0.0). It gains more with 2 than with 80: undecided.
 """
 
 import time
