@@ -61,7 +61,7 @@ def take(
     a bad name or strength, a model that is no copy of the base with edits added, a member that an edit
     lacks, and where more than its rows changed.
     """
-    _check_name(name)
+    check_name(name)
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; it goes from 0 (the base) to 1 (as adapted)")
     edits = _new_edits(model, base, member)
@@ -142,7 +142,7 @@ def save(delta: Delta, folder: str | PathLike[str]) -> Path:
     """
     from safetensors.torch import save_file
 
-    _check_name(delta.name)
+    check_name(delta.name)
     about = {"format": FORMAT, "base": delta.base, "edits": delta.edits, "notes": delta.notes}
     target = Path(folder, delta.name + SUFFIX)
     with atomic_file(target) as path:
@@ -288,7 +288,8 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise ValueError for a name that makes no file name."""
     bad = not name or name[0] == "." or set(name) & set("/\\") or not name.isprintable()
     if bad or len(name.encode()) > LONGEST:
         raise ValueError(

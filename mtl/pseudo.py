@@ -28,13 +28,12 @@ def audible(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Skip
     kept, skips = [], []
     for utterance in utterances:
         try:
-            reason = "" if _sounds(utterance) else "silence: record it again"
+            if _sounds(utterance):
+                kept.append(utterance)
+            else:
+                skips.append(_skip(utterance, "silence", "silence: record it again"))
         except ValueError as error:
-            reason = str(error)
-        if reason:
-            skips.append(_skip(utterance, "sound", reason))
-        else:
-            kept.append(utterance)
+            skips.append(_skip(utterance, "unreadable", str(error)))
     return kept, skips
 
 
@@ -54,38 +53,35 @@ def pseudo_label(
     They keep their order. An utterance of language "und" is written in the one that it sounds like. Left out
     are those of which nothing is heard, or in a language that the model does not write.
     """
-    heard: list[tuple[float, Utterance]] = []
+    heard: dict[int, tuple[float, Utterance]] = {}
     skips: list[Skip] = []
     for lang in dict.fromkeys(utterance.lang for utterance in utterances):
-        its = [utterance for utterance in utterances if utterance.lang == lang]
+        its = {place: said for place, said in enumerate(utterances) if said.lang == lang}
         try:
             choice = choose(model, AUTO if lang == UNDETERMINED else lang)
         except ValueError as error:
-            skips += [_skip(utterance, "language", str(error)) for utterance in its]
+            skips += [_skip(utterance, "language", str(error)) for utterance in its.values()]
             continue
-        data = Speech(its, model, cache=cache)
-        for utterance, answer in zip(
-            its, predict(model, data, SPEECH, tasks=choice.tasks()), strict=True
-        ):
+        data = Speech(list(its.values()), model, cache=cache)
+        answers = predict(model, data, SPEECH, tasks=choice.tasks())
+        for (place, utterance), answer in zip(its.items(), answers, strict=True):
             try:
                 if answer.problem:
                     raise ValueError(answer.problem)
                 said = choice.transcript(answer.predictions)
+                if not said.text.strip():
+                    raise ValueError("the model hears no word")
             except ValueError as error:
                 skips.append(_skip(utterance, "unheard", str(error)))
                 continue
-            if said.text.strip():
-                again = replace(utterance, text=said.text, lang=said.lang)
-                heard.append((said.confidence, again))
-            else:
-                skips.append(_skip(utterance, "unheard", "the model hears no word"))
-    sure = sorted(heard, key=lambda pair: -pair[0])[: math.ceil(share * len(heard))]
-    chosen = {utterance.id for _, utterance in sure}
-    for confidence, utterance in heard:
-        if utterance.id not in chosen:
-            reason = f"confidence {confidence:.2f}, less than of others"
-            skips.append(_skip(utterance, "unsure", reason))
-    return [utterance for _, utterance in heard if utterance.id in chosen], skips
+            again = replace(utterance, text=said.text, lang=said.lang, phonemes=None, label=None)
+            heard[place] = (said.confidence, again)
+    ranked = sorted(heard, key=lambda place: -heard[place][0])
+    sure = sorted(ranked[: math.ceil(share * len(ranked))])
+    for place in sorted(heard.keys() - sure):
+        reason = f"confidence {heard[place][0]:.2f}, less than of others"
+        skips.append(_skip(utterances[place], "unsure", reason))
+    return [heard[place][1] for place in sure], skips
 
 
 def _skip(utterance: Utterance, kind: str, reason: str) -> Skip:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl.adapt import Adapt, adapt
+from mtl.data import espeak
 from mtl.data.cache import Cache
 from mtl.data.manifest import Utterance, read_manifest
 from mtl.data.speech import Speech
@@ -16,7 +17,7 @@ from mtl.data.splits import Source
 from mtl.data.synthetic import FAR_VOICES, make_voice
 from mtl.delta import size, wear
 from mtl.evaluate import evaluate
-from mtl.languages import SPEECH
+from mtl.languages import SPEECH, writers
 from mtl.metrics import error_rate
 from mtl.model import Model
 from mtl.study import Result, spread
@@ -48,6 +49,8 @@ def made_speakers(lang: str, voices: Sequence[str], small: bool = False) -> Spea
     Raises ValueError for a language that the corpus lacks or a voice that there is not, ImportError without
     `mtl[corpus]`.
     """
+    for voice in voices:
+        espeak.check("voice", voice, espeak.variants())
     corpus = Source(smoke=small).read()
     if lang not in corpus.languages:
         raise ValueError(f"the corpus has no {lang!r}; choose from {', '.join(corpus.languages)}")
@@ -88,6 +91,18 @@ def read_speakers(
     return Speakers(pools, tests, others, [u for path in source for u in read_manifest(path)])
 
 
+def refuse_strange(model: Model, speakers: Speakers) -> None:
+    """Raise ValueError for a speaker none of whose test utterances has a text in a language of the model."""
+    known = writers(model)
+    for name in speakers.pools:
+        langs = {utterance.lang for utterance in speakers.tests[name] if utterance.text.strip()}
+        if not langs or ("text" not in known and not langs & known.keys()):
+            raise ValueError(
+                f"speaker {name!r} has test texts in: {', '.join(sorted(langs)) or 'no language'}; "
+                f"this model writes: {', '.join(known) or 'none'}"
+            )
+
+
 def treat(
     base: Model, speakers: Speakers, name: str, count: int, settings: Adapt
 ) -> dict[str, Any]:
@@ -116,14 +131,23 @@ def treat(
 def advice(results: Sequence[Result]) -> list[str]:
     """Say which method serves best with how many utterances, on average, and what it costs.
 
-    `results` are of `treat`; their cells have `method` ("none" where the count is 0) and `count`.
+    `results` are of `treat`; their cells have `method` ("none" where the count is 0), `speaker` and `count`.
+    Each amount is compared with the same speakers unadapted; one that lacks either is left out.
     """
     names = ("value", "lost", "kb", "seconds")
-    found = {name: spread(results, name, ["count", "method"]) for name in names}
-    far, near = (found[name][0, "none"].mean for name in ("value", "lost"))
     lines = []
     for count in sorted({result.cell["count"] for result in results} - {0}):
+        speakers = {r.cell["speaker"] for r in results if r.cell["count"] == count}
+        its = [
+            r
+            for r in results
+            if r.cell["count"] in (0, count) and r.cell["speaker"] in speakers and r.figures
+        ]
+        found = {name: spread(its, name, ["count", "method"]) for name in names}
         keys = [key for key in found["value"] if key[0] == count]
+        if not keys or (0, "none") not in found["value"]:
+            continue
+        far, near = (found[name][0, "none"].mean for name in ("value", "lost"))
         best = min(keys, key=lambda key: found["value"][key].mean)
         own, lost, kb, seconds = (found[name][best].mean for name in names)
         gap = f", {(far - own) / (far - near):.0%} of the gap to others" if far > near else ""
@@ -134,11 +158,28 @@ def advice(results: Sequence[Result]) -> list[str]:
     return lines
 
 
+def paired(results: Sequence[Result], methods: Sequence[str], count: int) -> list[list[Any]]:
+    """Give each method's test examples with `count` utterances, of the speakers and seeds that all have.
+
+    `results` are of `treat`; their cells have `method`, `speaker`, `count` and `seed`.
+    """
+    found: dict[str, dict[Any, list[Any]]] = {method: {} for method in methods}
+    for result in results:
+        cell = result.cell
+        if result.figures and cell["count"] == count and cell["method"] in found:
+            place = cell["speaker"], cell["seed"]
+            found[cell["method"]][place] = result.figures["counts"]
+    first, *others = found.values()
+    shared = [place for place in first if all(place in other for other in others)]
+    return [[row for place in shared for row in of[place]] for of in found.values()]
+
+
 def _errors(
     model: Model, said: Sequence[Utterance], numbers: Mapping[str, int], cache: Cache
 ) -> dict[str, Any]:
     data = Speech(said, model, cache=cache, groups={"speaker": numbers})
-    rows = [row for row in evaluate(model, {SPEECH: data}).rows if "cer" in row.counts]
+    texts = set(writers(model).values())
+    rows = [row for row in evaluate(model, {SPEECH: data}).rows if row.task in texts]
     counts: list[Any] = [[*row.counts["cer"], row.group] for row in rows]
     rate = error_rate([row[0] for row in counts], [row[1] for row in counts])
     return {"metric": "cer", "value": rate, "n": len(counts), "counts": counts}

@@ -21,10 +21,11 @@ from mtl import Model
 from mtl.adapt import Adapt, read_method
 from mtl.checkpoint import digest
 from mtl.config import launch, parse
+from mtl.delta import parts
 from mtl.device import start_processes
 from mtl.plots import curves
 from mtl.report import Report
-from mtl.speakers import VOICES, advice, made_speakers, read_speakers, treat
+from mtl.speakers import VOICES, advice, made_speakers, paired, read_speakers, refuse_strange, treat
 from mtl.study import Result, study
 from mtl.tally import lines, over_examples, tally
 
@@ -54,7 +55,7 @@ class Config:
     """language of the made voices"""
     voices: str = "whisper,ian"
     """made voices, comma separated"""
-    adapt: str = "input,lhuc,full"
+    adapt: str = "lin,input,full"
     """methods to compare, comma separated"""
     counts: str = "1,5,10,40"
     """utterances to adapt with, comma separated"""
@@ -86,13 +87,16 @@ def main(argv: list[str] | None = None) -> None:
     if config.full:
         config.adapt, config.seeds, config.voices = METHODS, 3, ",".join(VOICES)
     if config.smoke:
-        config.counts, config.settings.steps, config.voices = "1,2", 2, VOICES[0]
+        config.counts, config.settings.steps = "1,2", 2
+        config.voices = config.voices.split(",")[0]
     config.settings.conservative = config.conservative or config.settings.conservative
-    methods = {word: read_method(word, config.settings) for word in config.adapt.split(",")}
+    words = [word.strip() for word in config.adapt.split(",")]
+    methods = {word: read_method(word, config.settings) for word in words}
     counts = sorted({int(word) for word in config.counts.split(",")} - {0})
-    base = Model.from_pretrained(config.model or recogniser(config))
     given, made = (config.data, config.test, config.source), (config.lang, config.voices.split(","))
     speakers = read_speakers(*given) if config.data else made_speakers(*made, config.smoke)
+    base = Model.from_pretrained(config.model or recogniser(config))
+    refuse_strange(base, speakers)
 
     def run(cell: Cell) -> dict[str, Any]:
         settings = replace(methods.get(cell.method, config.settings), seed=cell.seed)
@@ -107,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
         for method in methods
         if count <= len(said)
     ]
-    key = [config.model, config.lang, config.data, config.test, config.source, config.smoke]
+    key = [parts(base, ["stems", "trunk"]), config.lang, *given, config.smoke]
     folder = config.out / digest(*key, replace(config.settings, threads=0)) / "cells"
     results = study(cells, run, folder, title="adapting")
     report = Report("speaker_adaptation", config.settings.seed, {}, start_processes().num_processes)
@@ -117,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def recogniser(config: Config) -> str:
     """Give the multilingual recipe's model, trained first where it is absent."""
-    out = config.out.parent / "multilingual_asr"
+    out = config.out.parent / ("multilingual_smoke" if config.smoke else "multilingual_asr")
     if not (out / "model").is_dir():
         smoke = ["--smoke"] if config.smoke else []
         import_module("multilingual_asr").main(["--no-baseline", "--out", str(out), *smoke])
@@ -133,17 +137,10 @@ def tell(report: Report, results: list[Result]) -> None:
         report.figures.append((plot, f"{whose} errors: mean and range over voices and seeds"))
     report.notes += advice(results)
     for better, worse, count in CLAIMS:
-        rows = {method: _counts(results, method, count) for method in (better, worse)}
-        if all(rows.values()):
+        examples = paired(results, (worse, better), count)
+        if examples[0]:
             claim = f"{better} has fewer errors than {worse} with {count} utterances"
-            report.claims.append(over_examples(claim, rows[worse], rows[better]))
-
-
-def _counts(results: list[Result], method: str, count: int) -> list[list[Any]]:
-    """Give the test examples of all speakers and seeds."""
-    wanted = {"method": method, "count": count}
-    fits = [r.figures for r in results if r.figures and wanted.items() <= r.cell.items()]
-    return [row for figures in fits for row in figures["counts"]]
+            report.claims.append(over_examples(claim, *examples))
 
 
 if __name__ == "__main__":
