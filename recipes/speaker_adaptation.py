@@ -92,7 +92,11 @@ def main(argv: list[str] | None = None) -> None:
     config.settings.conservative = config.conservative or config.settings.conservative
     words = [word.strip() for word in config.adapt.split(",")]
     methods = {word: read_method(word, config.settings) for word in words}
-    counts = sorted({int(word) for word in config.counts.split(",")} - {0})
+    numbers = [word.strip() for word in config.counts.split(",")]
+    if config.seeds < 1 or not all(map(str.isdecimal, numbers)):
+        found = f"--counts {config.counts!r} --seeds {config.seeds}"
+        raise ValueError(f"{found}: give numbers such as 1,10, and at least 1 seed")
+    counts = sorted({*map(int, numbers)} - {0})
     given, made = (config.data, config.test, config.source), (config.lang, config.voices.split(","))
     speakers = read_speakers(*given) if config.data else made_speakers(*made, config.smoke)
     base = Model.from_pretrained(config.model or recogniser(config))

@@ -476,6 +476,11 @@ def test_wrong_settings_are_refused():
             Adapt(confident=share)
 
 
+def test_settings_of_the_run():
+    fit = Adapt(steps=7, seed=5, threads=1).fit()
+    assert (fit.steps, fit.seed, fit.threads, fit.weight_decay) == (7, 5, 1, 0.0)
+
+
 def test_the_slowest_way_sets_the_rate():
     rates = {way: Adapt(by=way).fit().lr for way in WAYS}
     assert Adapt(by="input+lhuc").fit().lr == rates["input"] < rates["lhuc"]

@@ -124,6 +124,6 @@ def _finish(name: str, adapted: "Adapted", said: int, folder: Path) -> None:
         print(f"mtl: {name}: left out {len(skips) - SHOWN} more", file=sys.stderr)
     learnt = delta.notes["utterances"]
     counts = f"learnt {learnt}, held out {said - learnt - len(skips)}, left out {len(skips)}"
-    how = f"{delta.notes['by']}, strength {delta.notes['strength']:g}"
+    how = f"{delta.notes['by']}, strength {delta.notes['strength']:.2g}"
     path = save(delta, folder)
     print(name, counts, how, f"{size(delta) / 1000:.1f} kB", path, sep="\t", flush=True)

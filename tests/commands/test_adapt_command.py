@@ -91,7 +91,7 @@ def test_two_speakers_from_one_run_to_their_transcripts(run, folder):
         [
             name,
             "learnt 2, held out 0, left out 0",
-            "lhuc, strength 1",
+            "lhuc, strength 0.67",
             "0.1 kB",  # 16 units of 4 bytes
             f"speakers/{name}.safetensors",
         ]
@@ -234,7 +234,7 @@ def test_help_names_every_setting(capsys):
     shown = capsys.readouterr().out
     for field in fields(Adapt):
         assert f"--{field.name}" in shown
-    assert "optimizer steps (default: 150)" in shown
+    assert "optimizer steps (default: 100)" in shown
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from mtl.head import Task
 from mtl.heads.ctc import CTC
 from mtl.languages import SPEECH
 from mtl.recogniser import Net, recogniser
+from mtl.report import Report
+from mtl.study import Result
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "speaker_adaptation.py"
 
@@ -112,6 +114,41 @@ def test_own_speakers_and_a_method_that_cannot_go(recipe, people, tmp_path):
     assert (
         yaml.safe_load((tmp_path / "config.yaml").read_text())["settings"]["conservative"] == 0.25
     )
+
+
+def test_each_run_has_its_method_and_seed(recipe, people, tmp_path, monkeypatch):
+    done = []
+
+    def noted(base, speakers, name, count, settings):
+        done.append((name, count, settings.by, settings.conservative, settings.seed))
+        return recipe_treat(base, speakers, name, 0, settings)
+
+    recipe_treat = recipe.treat
+    monkeypatch.setattr(recipe, "treat", noted)
+    argv = ["--model", people / "m", "--data", people / "anna.jsonl", people / "ben.jsonl"]
+    run(recipe, tmp_path, *argv, "--seeds", 2, "--counts", 1, "--adapt", "lhuc,full+kl")
+    assert [cell[:2] for cell in done if not cell[1]] == [("anna", 0), ("ben", 0)]
+    ways = (("lhuc", 0.0), ("full", 0.5))
+    assert {cell for cell in done if cell[1]} == {
+        (name, 1, *way, seed) for name in ("anna", "ben") for way in ways for seed in (0, 1)
+    }
+
+
+def test_claims_compare_what_both_methods_were_tested_on(recipe):
+    results = []
+    for method, errors in (("lin", 1), ("full", 3)):
+        for voice in "abcdefg":
+            cell = {"method": method, "count": 1, "speaker": voice, "seed": 0}
+            figures = {"value": errors / 9, "metric": "cer", "n": 2, "lost": 0.1, "kb": 1.0}
+            figures |= {"seconds": 1.0, "counts": [[errors, 9, voice]] * 2}
+            results.append(Result(cell, figures))
+    results[-1] = results[-1]._replace(figures=None, problem="failed")
+    report = Report("test", 0, {})
+    recipe.tell(report, results)
+    (claim,) = report.claims
+    assert (claim.claim, claim.verdict, claim.difference) == (
+        "lin has fewer errors than full with 1 utterances", "true", pytest.approx(2 / 9),
+    )  # fmt: skip
 
 
 def test_another_model_is_another_study(recipe, people, tmp_path):
