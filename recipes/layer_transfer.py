@@ -19,8 +19,8 @@ transfer frozen        88.7  90.0  90.6  82.4          6.30  6.78  6.85  8.41  2
 transfer tuned         89.6  89.5  93.5  92.4          6.50  5.14  5.29  4.84  4.16
 
 The first layer, frozen, costs less than 2 points: undecided for images (2.2, -0.2 to 4.6), true for speech
-(-0.3, -1.3 to 0.8). All layers, frozen, cost more than 2 points: true for both (8.5, 5.4 to 11.6; 18.2, 16.5 to
-20.4).
+(-0.3, -1.3 to 0.8). All layers, frozen, cost more than 2 points: true for both (8.5, 5.4 to 11.6; 18.2, 16.5
+to 20.4).
 """
 
 import time
