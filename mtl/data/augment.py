@@ -18,7 +18,8 @@ class Augment:
     """What may happen to a training utterance; the default does nothing.
 
     SpecAugment (Park 2019): `time_masks` stretches of up to `time_frames` frames, together at most
-    `time_share` of the utterance, and `bin_masks` bands of up to `bins` mel bins are set to the mean.
+    `time_share` of the utterance, and `bin_masks` bands of up to `bins` mel bins, together at most
+    `bin_share` of them (of 13 cepstra two wide bands would leave nothing), are set to the mean.
     Speed perturbation (Ko 2015) plays the samples at one of the `speeds`, multiples of 0.05. White
     noise is added at a random signal-to-noise ratio within `noise_db`. In a share `nobody` of the draws an
     utterance is nobody's: its group numbers are 0. `draws` > 0 repeats the draws of the first `draws`
@@ -31,6 +32,7 @@ class Augment:
     time_share: float = 0.2
     bin_masks: int = 0
     bins: int = 20
+    bin_share: float = 0.5
     speeds: tuple[float, ...] = (1.0,)
     noise_db: tuple[float, float] | None = None
     nobody: float = 0.0
@@ -74,8 +76,9 @@ class Augment:
         for _ in range(self.time_masks):
             start, stop = _span(rng, length, longest)
             frames[start:stop] = 0
+        widest = min(self.bins, int(width * self.bin_share / max(self.bin_masks, 1)))
         for _ in range(self.bin_masks):
-            start, stop = _span(rng, width, min(self.bins, width))
+            start, stop = _span(rng, width, widest)
             frames[:, start:stop] = 0
         return frames
 

@@ -139,3 +139,9 @@ def test_speed_changes_length_and_pitch(speed):
 def test_speeds_that_cannot_be_played_are_refused(speeds):
     with pytest.raises(ValueError, match=r"give multiples of 0.05, such as 0.9"):
         Augment(speeds=speeds)
+
+
+def test_bands_leave_half_of_a_few_bins():
+    narrow = Augment(bin_masks=2, bins=15)
+    hidden = [(narrow.mask(torch.ones(4, 13), "a", epoch) == 0).all(0).sum() for epoch in range(50)]
+    assert 0 < max(hidden) <= 6
