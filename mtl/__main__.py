@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (`| head`) has enough. Python would complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, ImportError, MemoryError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError, MemoryError) as error:
         if "debug" in args:
             raise
         print(f"mtl: {_message(error)}", file=sys.stderr)

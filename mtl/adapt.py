@@ -14,12 +14,12 @@ for the languages spoken, no others.
 """
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from mtl.config import Fit
 from mtl.data.augment import Augment
@@ -27,7 +27,7 @@ from mtl.data.cache import Cache
 from mtl.data.manifest import Utterance
 from mtl.data.speech import Skip, Speech, describe_skips, screen
 from mtl.delta import Delta, check_name, take, wear
-from mtl.evaluate import evaluate
+from mtl.evaluate import Evaluation, evaluate
 from mtl.fit import fit
 from mtl.head import Task
 from mtl.languages import SPEECH, writers
@@ -35,26 +35,13 @@ from mtl.method import Method
 from mtl.methods.conservative import Conservative
 from mtl.methods.l2sp import L2SP
 from mtl.model import Model
+from mtl.prepare import BY_MEMBER, WAYS, prepare
 from mtl.pseudo import audible, pseudo_label
 from mtl.stream import Stream
-from mtl.tune.adapter import adapter
-from mtl.tune.layers import bitfit, bottom, top
-from mtl.tune.lhuc import lhuc
-from mtl.tune.lin import lin
-from mtl.tune.lora import lora
 
 # Chosen on two voices of the embedded corpus that nothing is reported of.
 LR = {"full": 1.5e-4, "input": 4e-4, "top": 1.5e-4, "bias": 1e-3, "lora": 7e-4}
 LR |= {"lin": 3e-3, "lhuc": 1.5e-2, "adapter": 1e-3}
-LAYERS: dict[str, Callable[[Model], object]] = {
-    "full": lambda model: model.requires_grad_(True),
-    "input": lambda model: bottom(model, 1),
-    "top": lambda model: top(model, 1),
-    "bias": bitfit,
-    "lora": lora,
-}
-BY_MEMBER: dict[str, Callable[[Model, int], None]] = {"lin": lin, "lhuc": lhuc, "adapter": adapter}
-WAYS = (*LAYERS, *BY_MEMBER)
 REPLAY = "replay"  # the stream of source data
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # What a method's name may add to its ways, as in full+kl.
@@ -97,8 +84,20 @@ class Adapt:
     def __post_init__(self) -> None:
         if strange := [way for way in self.ways if way not in WAYS]:
             raise ValueError(f"way {strange[0]!r} is not known; choose from {', '.join(WAYS)}")
+        for name, value in asdict(self).items():
+            positive = name in ("steps", "seconds")
+            if isinstance(value, int | float) and (
+                not 0 <= value < math.inf or (positive and not value)
+            ):
+                raise ValueError(
+                    f"{name} is {value}; give a number {'above' if positive else 'from'} 0"
+                )
         if not 0 < self.confident <= 1:
             raise ValueError(f"confident is {self.confident}; it is a share, above 0, up to 1")
+        if self.conservative >= 1:
+            raise ValueError(
+                f"conservative is {self.conservative}; it is a share, from 0 to below 1"
+            )
 
     @property
     def ways(self) -> list[str]:
@@ -126,7 +125,7 @@ class Adapt:
 def read_method(text: str, settings: Adapt) -> Adapt:
     """Read a method: ways, and kl, l2sp, unsupervised or replay, joined by +; the rest as in `settings`.
 
-    Raises ValueError for a word that is none of these.
+    Raises ValueError for a word that is none of these, and where no way is among them.
 
     >>> read_method("full+kl", Adapt()).by, read_method("full+kl", Adapt()).conservative
     ('full', 0.5)
@@ -135,8 +134,13 @@ def read_method(text: str, settings: Adapt) -> Adapt:
     if strange := [word for word in words if word not in (*WAYS, *EXTRAS)]:
         known = ", ".join((*WAYS, *EXTRAS))
         raise ValueError(f"{strange[0]!r} is no part of a method; choose from {known}")
+    if not (ways := [word for word in words if word in WAYS]):
+        raise ValueError(
+            f"{text!r} does not say what learns: join it to a way, as in full+{words[0]}; the ways "
+            f"are {', '.join(WAYS)}"
+        )
     extras = {name: value for word in words for name, value in EXTRAS.get(word, {}).items()}
-    return replace(settings, by="+".join(word for word in words if word in WAYS), **extras)
+    return replace(settings, by="+".join(ways), **extras)
 
 
 class Adapted(NamedTuple):
@@ -156,9 +160,9 @@ def adapt(
 ) -> dict[str, Adapted]:
     """Learn a delta for each speaker, {name: utterances}; `model` itself stays as it is.
 
-    From 15 utterances on, a fifth is held out: the delta's strength (0 to 1) is the one with the fewest
-    errors on it, the larger of two equals. With fewer, n, it is n / (n + 1), as if the unadapted model had
-    seen one more (maximum a posteriori, Gauvain and Lee 1994): what one utterance teaches is half noise.
+    From 15 utterances on, a fifth is held out: the delta's strength (0 to 1) is the one that writes it with
+    the fewest errors, the larger of two equals. With fewer, n, it is n / (n + 1), as if the unadapted model
+    had seen one more (maximum a posteriori, Gauvain and Lee 1994): what one utterance teaches is half noise.
     `source` are utterances that the model was trained on, replayed in every step. The same seed gives the
     same deltas. Raises ValueError, naming the reasons, for a speaker of whom nothing can be learnt.
     """
@@ -209,31 +213,6 @@ def _lesson(
         raise ValueError(f"speaker {name!r}: no utterance to learn from: {reasons}")
     held = len(usable) // 5 if len(usable) >= ENOUGH and not settings.unsupervised else 0
     return _Lesson(usable[held:], usable[:held], skips)
-
-
-def prepare(model: Model, ways: Sequence[str], size: int, langs: Collection[str]) -> Model:
-    """Copy a model, put in the edits of `ways`, with `size` members, and freeze what they do not train.
-
-    Of the heads, only those of `langs` may learn.
-    """
-    adapted = copy.deepcopy(model)
-    learns: set[nn.Parameter] = set()  # not their names, which LoRA changes
-    for way in ways:
-        before = set(adapted.parameters())
-        adapted.requires_grad_(False)
-        if way in BY_MEMBER:
-            BY_MEMBER[way](adapted, size)
-            learns |= set(adapted.parameters()) - before
-        else:
-            LAYERS[way](adapted)
-            learns |= {parameter for parameter in adapted.parameters() if parameter.requires_grad}
-    spoken = [task for lang, task in writers(adapted).items() if lang in {*langs, "text"}]
-    silent = set(adapted.heads.parameters()).difference(
-        *(adapted.head(task).parameters() for task in spoken)
-    )
-    for parameter in adapted.parameters():
-        parameter.requires_grad_(parameter in learns - silent)
-    return adapted
 
 
 def _train(
@@ -295,5 +274,8 @@ def _strength(
         worn = copy.deepcopy(model)
         numbers = wear(worn, [take(adapted, model, name, member, strength)])
         data = Speech(lesson.held, worn, cache=cache, groups={"speaker": numbers})
-        errors[strength] = evaluate(worn, {SPEECH: data}).score()
+        rows = evaluate(worn, {SPEECH: data}).rows
+        # Of few utterances, one whose language is mistaken would outweigh all that is misspelt.
+        written = [row for row in rows if row.task in writers(worn).values()]
+        errors[strength] = Evaluation(written or rows).score()
     return min(errors, key=lambda strength: (errors[strength], -strength))

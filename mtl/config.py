@@ -1,12 +1,14 @@
 """Config: the settings of a training run. Each field's docstring is its `--help`."""
 
 import json
+import math
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 
 @dataclass
@@ -65,11 +67,17 @@ class Fit:
     """run the largest batch once before training, so that too little memory shows at once"""
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value, choices = getattr(self, field.name), get_args(field.type)
+            if choices and value not in choices:
+                raise ValueError(f"fit.{field.name} is {value!r}; choose from {', '.join(choices)}")
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise ValueError(f"fit.{field.name} is {value}; it must be 0 or positive")
         positive = ("lr", "accumulate", "keep", "average", "log_every", "save_every", "max_skipped")
         for name in positive:
-            if getattr(self, name) <= 0:
+            if not getattr(self, name):
                 raise ValueError(f"fit.{name} is {getattr(self, name)}; it must be positive")
-        if self.steps <= 0 and self.epochs <= 0:
+        if not (self.steps or self.epochs):
             raise ValueError("fit.steps and fit.epochs are both 0: nothing would be trained")
         if not 0 < self.lr_decay <= 1:
             raise ValueError(
@@ -86,16 +94,22 @@ class Fit:
 
 
 Settings = TypeVar("Settings")
+HELP = (
+    "Options may have dashes (--low-resource); a list takes several words (--data a.jsonl b.jsonl)."
+)
 
 
 def parse(
-    settings: type[Settings], description: str, argv: Sequence[str] | None = None
+    settings: type[Settings],
+    description: str,
+    argv: Sequence[str] | None = None,
+    recipe: str = "",
 ) -> Settings:
     """Read a recipe's dataclass from the command line and YAML files.
 
     Every field is an option, nested ones with dots (`--fit.lr 1e-3`); `--config FILE` reads YAML. A dash
     counts as an underscore, `--flag` alone as `--flag true`, `--no-flag` as `--flag false`, and a list
-    takes several words. Raises ValueError where `out` is a file.
+    takes several words. Raises ValueError where `out` cannot be a folder for the figures of `recipe`.
 
     >>> from dataclasses import field
     >>> @dataclass
@@ -109,7 +123,7 @@ def parse(
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(description=description)
+    parser = ArgumentParser(description=description, epilog=HELP)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings")
     parser.add_class_arguments(settings)
     flags = {field.name for field in fields(settings) if field.type is bool}  # type: ignore[arg-type]
@@ -117,15 +131,28 @@ def parse(
     words = sys.argv[1:] if argv is None else argv
     read = parser.parse_args(_plain(words, flags, many))
     built = parser.instantiate(read)
-    _refuse_file(built.get("out"))
+    _refuse_out(built.get("out"), recipe)
     return settings(**{field.name: built[field.name] for field in fields(settings)})  # type: ignore[arg-type]
 
 
-def _refuse_file(out: Any) -> None:
-    """Raise ValueError where a file stands in the way of the output folder: now, not after the data."""
-    for path in (out, *out.parents) if isinstance(out, Path) else ():
+def _refuse_out(out: Any, recipe: str) -> None:
+    """Raise ValueError where nothing can be written, or another recipe did: now, not after the training."""
+    if not isinstance(out, Path):
+        return
+    for path in (out, *out.parents):
         if path.is_file():
             raise ValueError(f"--out {path} is a file; give a folder")
+    try:
+        with tempfile.TemporaryDirectory(dir=next(p for p in (out, *out.parents) if p.is_dir())):
+            pass  # only this shows that one can write there
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be written: {error.strerror}") from error
+    try:
+        other = json.loads((out / "metrics.json").read_text("utf-8"))["recipe"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing that a recipe wrote
+    if recipe and other != recipe:
+        raise ValueError(f"--out {out} holds the figures of {other}; give another folder")
 
 
 def _plain(words: Sequence[str], flags: set[str], many: set[str]) -> list[str]:
@@ -179,7 +206,8 @@ def launch(main: Callable[[], None]) -> None:
         if distributed.is_available() and distributed.is_initialized():
             distributed.destroy_process_group()  # or a process may abort while it ends
     except KeyboardInterrupt:
-        sys.exit("stopped; start the same command again to resume")
+        sys.stderr.write("stopped; start the same command again to resume\n")
+        sys.exit(130)  # what shells report of a program that Ctrl-C ended
     except (ValueError, OSError, FloatingPointError, MemoryError, ImportError) as error:
         if os.environ.get("MTL_DEBUG"):
             raise

@@ -33,8 +33,11 @@ class Evaluation:
     rows: list[Row]
 
     def of(self, task: str) -> list[Row]:
-        """Give one task's rows."""
-        return [row for row in self.rows if row.task == task]
+        """Give one task's rows. Raises ValueError, naming the tasks, where there are none."""
+        if rows := [row for row in self.rows if row.task == task]:
+            return rows
+        known = ", ".join(dict.fromkeys(row.task for row in self.rows)) or "none"
+        raise ValueError(f"nothing was evaluated of task {task!r}; there is: {known}")
 
     def tasks(self) -> dict[str, dict[str, Any]]:
         """Give {task: {metric: value, metric_interval: [low, high], "n": examples}}."""
@@ -66,8 +69,6 @@ class Evaluation:
     def worst(self, task: str, count: int = 5) -> list[Row]:
         """Give the examples with most errors by the first metric."""
         rows = self.of(task)
-        if not rows:
-            return []
         metric = next(iter(rows[0].counts))
         best_first = METRICS[metric].direction == "max"
         rows = sorted(rows, key=lambda row: row.counts[metric][0], reverse=not best_first)

@@ -60,6 +60,8 @@ def fit(
         raise ValueError("fit needs at least one stream")
     for name in (*streams, *(dev or {})):
         model.stem(name)
+    if odd := [name for name, given in streams.items() if not isinstance(given, Stream)]:
+        raise ValueError(f"stream {odd[0]!r} is no `mtl.Stream`: write Stream(data, 60.0)")
     if config.patience and not (dev and config.eval_every):
         raise ValueError(
             f"fit.patience is {config.patience}, but nothing is evaluated on the way: give dev data "

@@ -20,6 +20,7 @@ def folder_of(source: str | os.PathLike[str], revision: str | None = None, **opt
 
     if Path(source).is_dir():
         return Path(source)
+    refuse_path(source)
     name, wanted = str(source), list(FILES)
     try:
         fetched = snapshot_download(name, revision=revision, allow_patterns=wanted, **options)
@@ -28,3 +29,17 @@ def folder_of(source: str | os.PathLike[str], revision: str | None = None, **opt
             f"{name!r} is neither a folder here nor a model that the hub gives: {error}"
         ) from error
     return Path(fetched)
+
+
+def refuse_path(source: str | os.PathLike[str]) -> None:
+    """Raise FileNotFoundError for a file, or a path that is no folder and cannot be a hub id.
+
+    >>> refuse_path("./modle")
+    Traceback (most recent call last):
+    FileNotFoundError: ./modle: no such folder
+    """
+    name = str(source)
+    if Path(name).is_file():
+        raise FileNotFoundError(f"{name} is a file; give the folder of a saved model, or a hub id")
+    if name[:1] in ("/", ".", "~") or name.count("/") > 1:
+        raise FileNotFoundError(f"{name}: no such folder")

@@ -22,6 +22,7 @@ from mtl.model import Model
 from mtl.predict import Answer, predict
 
 FRAMES = (".npy", ".npz")  # files of precomputed frames
+CHANNELS = 8  # of an array of sound, at most: it may be precomputed frames
 Input = str | PathLike[str] | NDArray[Any] | Tensor
 
 
@@ -88,10 +89,11 @@ class Loaded:
     ) -> Any:
         """Give a `Transcript` (or, from a model that writes nothing, a `Label`); a list of them for a list.
 
-        Sounds are files of any rate, or samples (N,) at `hz`; images are files, arrays (H, W) or (H, W, 3),
-        or tensors (C, H, W), bytes or 0 to 1. `lang` names the language, "auto" lets the model tell it.
-        `batch` is the seconds of audio (or images) that run at once. Raises ValueError for what cannot be
-        read, is no input of this model, or sounds like a language that it does not write.
+        Sounds are files of any rate, or samples (N,) at `hz`, or (N, channels), which are mixed down; images
+        are files, arrays (H, W) or (H, W, 3), or tensors (C, H, W), bytes or 0 to 1. `lang` names the
+        language, "auto" lets the model tell it. `batch` is the seconds of audio (or images) that run at
+        once. Raises ValueError for what cannot be read, is no input of this model, or sounds like a language
+        that it does not write.
         """
         several = isinstance(given, list | tuple)
         inputs: Any = given if several else [given]
@@ -122,6 +124,8 @@ class Inputs:
     def __init__(
         self, inputs: Sequence[Input], stem: Encoder, hz: int | None = None, speaker: int = 0
     ) -> None:
+        if hz is not None and not (isinstance(hz, int | np.integer) and hz > 0):
+            raise ValueError(f"hz is {hz!r}; give the sample rate, a whole number such as 16000")
         self._raw = [_checked(item, hz) for item in inputs]
         self.ids = [
             str(x) if isinstance(x, Path) else f"input {i}" for i, x in enumerate(self._raw)
@@ -155,7 +159,9 @@ class Inputs:
         if self.image:
             return 1.0
         if isinstance(raw, Tensor):
-            return len(raw) / (self._hz or self._stem.frames_per_second)
+            return (max(raw.shape) if self._hz else len(raw)) / (
+                self._hz or self._stem.frames_per_second
+            )
         if raw.suffix in FRAMES:
             return len(read_frames(raw)) / self._stem.frames_per_second
         return audio_seconds(raw)
@@ -167,14 +173,20 @@ class Inputs:
         if isinstance(raw, Path):
             found = read_frames(raw) if raw.suffix in FRAMES else read_audio(raw, self._stem.hz)
             return torch.from_numpy(found)
-        if raw.dim() == 2:
+        if raw.dim() == 2 and self._hz is None:
             return raw.float()  # precomputed frames, whose stem looks at their width
-        if self._hz is None or raw.dim() != 1 or not len(raw):
+        sound = raw.dim() == 1 or (raw.dim() == 2 and min(raw.shape) <= CHANNELS)
+        if self._hz is None or not sound or not raw.numel():
             raise ValueError(
-                f"an array of {tuple(raw.shape)}: give samples (N,) and their rate, hz"
+                f"an array of {tuple(raw.shape)}: give samples (N,) or (N, channels) and their rate, "
+                "hz, or precomputed frames (T, D) without it"
             )
-        if not raw.is_floating_point():
+        if raw.dtype == torch.uint8:
+            raw = (raw.float() - 128) / 128  # of bytes, unlike all else, 128 is silence
+        elif not raw.is_floating_point():
             raw = raw / torch.iinfo(raw.dtype).max
+        if raw.dim() == 2:
+            raw = raw.mean(dim=int(raw.shape[1] < raw.shape[0]))
         if not raw.isfinite().all():
             raise ValueError("samples that are NaN or infinite")
         if self._hz == self._stem.hz:

@@ -179,12 +179,14 @@ def t_quantile(level: float, df: int) -> float:
 def verdict(interval: Interval) -> Literal["true", "false", "undecided"]:
     """What an interval of a difference says about the claim that the difference is above 0.
 
+    No difference at all decides nothing: equal results refute no better than they prove.
+
     >>> verdict(Interval(0.01, 0.2)), verdict(Interval(-0.2, 0.0)), verdict(Interval(-0.1, 0.2))
     ('true', 'false', 'undecided')
     """
     if interval.low > 0:
         return "true"
-    return "false" if interval.high <= 0 else "undecided"
+    return "false" if interval.low < 0 >= interval.high else "undecided"
 
 
 METRICS = {

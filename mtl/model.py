@@ -21,7 +21,8 @@ from mtl.registry import construct, describe, edit_function
 
 P = ParamSpec("P")
 FORMAT = 1  # of config.json; raised when an older reader would misread it
-KEYS = ("format", "stems", "trunk", "streams", "tasks", "edits")  # of config.json
+KEYS: dict[str, type] = {"format": int, "stems": list, "trunk": dict}  # of config.json
+KEYS |= {"streams": list, "tasks": list, "edits": list}
 TRANSFORMERS = {"model_type": "mtl", "architectures": ["MtlModel"]}  # by which AutoModel knows us
 
 
@@ -45,6 +46,8 @@ class Model(nn.Module):
         self.trunk = trunk
         self.heads = nn.ModuleDict()
         self.streams = {name: name for name in stems} | dict(streams or {})
+        if odd := set(self.streams.values()) - set(stems):
+            raise ValueError(f"streams of {sorted(odd)}; there are stems for: {', '.join(stems)}")
         self.tasks: dict[str, Task] = {}
         self.edits: list[dict[str, Any]] = []
         for task in tasks:
@@ -160,6 +163,8 @@ class Model(nn.Module):
             raise ValueError("not a configuration of mtl: the key 'library' is missing or foreign")
         if missing := [key for key in KEYS if key not in config]:
             raise ValueError(f"not a whole configuration: it lacks {', '.join(missing)}")
+        if odd := [key for key, kind in KEYS.items() if not isinstance(config[key], kind)]:
+            raise ValueError(f"{odd[0]} is {config[odd[0]]!r:.40}, not as mtl writes it")
         if config["format"] > FORMAT:
             raise ValueError(f"format {config['format']} is newer than {FORMAT}: upgrade mtl")
         stems = {name: construct("stems", stem) for name, stem in config["stems"]}
@@ -205,6 +210,8 @@ class Model(nn.Module):
         Raises FileNotFoundError where neither exists, ValueError (with the names that differ) where the
         weights do not fit the configuration.
         """
+        if not str(source):
+            raise FileNotFoundError("no model is named: give its folder or hub id")
         restore(Path(source))
         folder = folder_of(source, revision)
         for name in FILES:
@@ -216,7 +223,7 @@ class Model(nn.Module):
             raise ValueError(f"{folder}/config.json is not JSON: {error}") from error
         try:
             model = cls.from_config(config)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             what = f"no key {error} in a part" if isinstance(error, KeyError) else error
             raise ValueError(f"{folder}/config.json: {what}") from error
         load_weights(model, folder / "model.safetensors")

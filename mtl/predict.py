@@ -41,6 +41,7 @@ def predict(
 
     `tasks` names the tasks to answer (default: all of the stream), or gives them per index. `batch` is
     the seconds (or examples) that run at once; `share` = (rank, world) takes that part of the batches.
+    Raises ValueError for a task that the model lacks, or a batch of nothing.
     """
     every = [task.name for task in model.tasks_of(stream) if not task.auxiliary]
     select = tasks if callable(tasks) else lambda index: every if tasks is None else tasks
@@ -60,8 +61,10 @@ def extract(
 ) -> NDArray[np.float32]:
     """Give each example's features, averaged over its frames: (N, D), at the trunk's end or a block.
 
-    Raises ValueError naming the first example that cannot be used.
+    Raises ValueError naming the first example that cannot be used, or where there is none at all.
     """
+    if not len(data):
+        raise ValueError("no features to extract: the data hold no example")
     rows: dict[int, NDArray[np.float32]] = {}
     taps = () if at is None else (at,)
     with _evaluating(model):
@@ -111,6 +114,8 @@ def chunks(seconds: NDArray[np.float64], batch: float) -> list[list[int]]:
     >>> chunks(np.array([3.0, 1.0, 1.0]), 3.0)
     [[1, 2], [0]]
     """
+    if not batch > 0:
+        raise ValueError(f"batch is {batch}; give the seconds (or examples) at once, above 0")
     cut: list[list[int]] = [[]]
     for index in np.argsort(seconds, kind="stable").tolist():
         if cut[-1] and (len(cut[-1]) + 1) * seconds[index] > batch:
@@ -135,9 +140,9 @@ def _answers(
     wanted = [set(select(index)) for index in indices]
     for name in sorted(set().union(*wanted)):
         rows = [row for row, names in enumerate(wanted) if name in names]
-        chosen = features.at(model.tasks[name].at).select(torch.tensor(rows))
-        scores = model.head(name).scores(chosen)
-        for row, prediction in zip(rows, model.head(name).predict(scores), strict=True):
+        head = model.head(name)
+        scores = head.scores(features.at(model.tasks[name].at).select(torch.tensor(rows)))
+        for row, prediction in zip(rows, head.predict(scores), strict=True):
             predictions[row][name] = prediction
     return [
         Answer(index, example.id, answer)

@@ -12,6 +12,7 @@ from mtl.encoder import Encoder
 from mtl.head import Head
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
+from mtl.hub import refuse_path
 from mtl.model import Model
 from mtl.registry import construct, describe
 from mtl.stems.huggingface import HuggingFace as Processor
@@ -88,13 +89,15 @@ def _config(source: str, revision: str | None) -> dict[str, Any]:
     path = Path(source, "config.json")
     if Path(source).is_dir() and not path.is_file():
         raise FileNotFoundError(f"{source} holds no config.json: not a saved model")
+    if not path.is_file():
+        refuse_path(source)
     try:
         if not path.is_file():
             path = Path(hf_hub_download(source, "config.json", revision=revision))
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, HFValidationError) as error:
         raise FileNotFoundError(
-            f"{source!r} is neither a folder here nor a model that the hub gives: {error}\\nCheck the name "
+            f"{source!r} is neither a folder here nor a model that the hub gives: {error}\nCheck the name "
             "and the network; without one, only what lies in the hub's cache can be loaded"
         ) from error
     except ValueError as error:

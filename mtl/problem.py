@@ -5,18 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from mtl.config import Fit
 from mtl.data.augment import Augment
 from mtl.data.cache import Cache
-from mtl.data.digits import CLASSES, glyphs
-from mtl.data.images import Images, Picture, few, hold_out, only, read_folder, read_npz
-from mtl.data.manifest import Utterance, read_manifest
+from mtl.data.images import Images, Picture, few, hold_out, read_folder, read_npz
+from mtl.data.manifest import Utterance
 from mtl.data.speech import Speech, describe_skips, screen
 from mtl.data.splits import Source
-from mtl.data.synthetic import make_corpus
 from mtl.device import start_processes
 from mtl.encoder import Encoder
 from mtl.evaluate import evaluate
@@ -80,7 +77,7 @@ class Pictures:
 
     def tasks(self, prefix: str = "") -> list[Task]:
         """Classify."""
-        classes = sorted({picture.label for picture in self.train})
+        classes = _several(sorted({picture.label for picture in self.train}))
         return [Task(f"{prefix}label", self.stream, Classify(classes), label="label")]
 
     def few(self, count: int, seed: int) -> Sequence[Picture]:
@@ -120,7 +117,8 @@ class Recordings:
     def tasks(self, prefix: str = "") -> list[Task]:
         """Write what is said or, where manifests have labels and no texts, classify."""
         if self._classes:
-            return [Task(f"{prefix}label", self.stream, Classify(self._classes), label="label")]
+            classes = _several(self._classes)
+            return [Task(f"{prefix}label", self.stream, Classify(classes), label="label")]
         texts: dict[str, list[str]] = {}
         for utterance in self.train:
             if utterance.text.strip():
@@ -169,6 +167,13 @@ class Recordings:
         return Speech(usable, model, stream or self.stream, augment=masks, cache=self._cache)
 
 
+def _several(classes: list[Any]) -> list[Any]:
+    """Raise ValueError for one class, which any network tells."""
+    if len(classes) == 1:
+        raise ValueError(f"class {classes[0]!r} is the only one: there is nothing to tell apart")
+    return classes
+
+
 def read_problem(data: Sequence[Path], test: Sequence[Path] = ()) -> Pictures | Recordings:
     """Read speech manifests (.jsonl, .json), one .npz file, or one folder with a folder per class.
 
@@ -203,34 +208,6 @@ def _recordings(data: Sequence[Path], test: Sequence[Path]) -> Recordings:
         raise ValueError(f"{', '.join(map(str, data))}: no line has a text or a label to learn")
     notes = [note for note in splits.notes if note.startswith("test:")]
     return Recordings(splits.train, splits.test, notes)
-
-
-def signs(seed: int = 0, count: int = 60) -> tuple[Pictures, Pictures]:
-    """Draw two tasks: halves of the digits and capitals, `count` pictures of each.
-
-    Which half, and the pictures, depend on `seed`; two fifths are for testing.
-    """
-    order = np.random.default_rng(seed).permutation(list(CLASSES)).tolist()
-    train, test = hold_out(glyphs(count * len(CLASSES), seed=seed), 0.4)
-    half = len(order) // 2
-    a, b = (Pictures(only(train, c), only(test, c)) for c in (order[:half], order[half:]))
-    return a, b
-
-
-def languages(
-    a: str = "de", b: str = "nl", counts: tuple[int, int] = (1500, 300), test: int = 100
-) -> tuple[Recordings, Recordings]:
-    """Make two tasks of the embedded corpus, with `counts` utterances; the test voices are unheard.
-
-    Raises ImportError without `mtl[corpus]`.
-    """
-    made = make_corpus({a: counts[0], b: counts[1]}, dev=4, test=test)
-    train, held = (read_manifest(made[part]) for part in ("train", "test"))
-    one, two = (
-        Recordings([u for u in train if u.lang == lang], [u for u in held if u.lang == lang])
-        for lang in (a, b)
-    )
-    return one, two
 
 
 def build(problem: Problem) -> Model:
@@ -268,13 +245,16 @@ def learn(
     items: Sequence[Any],
     config: Fit,
     methods: Mapping[str, Method] | None = None,
-) -> None:
-    """Train on items; what a frozen front of the network gives is computed once and kept."""
+) -> dict[str, str]:
+    """Train on items; what a frozen front of the network gives is computed once and kept.
+
+    Gives what could not be used, {id: reason}.
+    """
     data = problem.data(model, items, augment=config.seed)
     if prefix_end(model, problem.stream):
         data = Prefix(data, model, problem.stream, draws=DRAWS)
     stream = Stream(data, problem.batch)
-    fit(model, {problem.stream: stream}, config, methods=methods, show=False)
+    return fit(model, {problem.stream: stream}, config, methods=methods, show=False).skipped
 
 
 def figures(
@@ -282,7 +262,8 @@ def figures(
 ) -> dict[str, Any]:
     """Evaluate by the problem's metric, and per example (errors or hits, units, speaker).
 
-    Other tasks of the stream do not count. Raises ValueError where no example has a label of the model's.
+    `skipped` {id: reason} is what could not be used, which counts as errors. Other tasks of the stream do
+    not count. Raises ValueError where no example has a label of the model's.
     """
     stream = stream or problem.stream
     result = evaluate(model, {stream: problem.data(model, items, stream=stream)})
@@ -292,4 +273,6 @@ def figures(
         known = ", ".join(task.name for task in model.tasks_of(stream)) or "none"
         raise ValueError(f"nothing to test in {metric}: tasks of stream {stream!r}: {known}")
     value = error_rate([row[0] for row in counts], [row[1] for row in counts])
-    return {"metric": metric, "value": value, "n": len(counts), "counts": counts}
+    skipped = {row.id: row.problem for row in result.rows if row.problem}
+    found = {"metric": metric, "value": value, "n": len(counts), "counts": counts}
+    return found | ({"skipped": skipped} if skipped else {})

@@ -9,6 +9,7 @@ from mtl.encoder import Encoder
 from mtl.head import Task
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
+from mtl.load import takes_images
 from mtl.model import Model
 from mtl.stems.frames import Frames
 from mtl.stems.logmel import LogMel
@@ -37,6 +38,14 @@ class Net:
     """width of precomputed frames; 0 computes 80 log-mel bins from audio"""
     trunk: str = ""
     """folder or hub id of a pretrained trunk, which takes the place of the conformer and of the stem"""
+
+    def __post_init__(self) -> None:
+        least = {"dim": 1, "depth": 1, "subsample": 0, "bins": 0}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"net.{name} is {getattr(self, name)}; give {low} or more")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"net.dropout is {self.dropout}; it is a share, 0 to below 1")
 
 
 def recogniser(
@@ -78,6 +87,8 @@ def _encoders(
         from mtl.pretrained import pretrained  # takes seconds: it imports transformers
 
         found = pretrained(net.trunk)
+        if takes_images(found.stem):
+            raise ValueError(f"trunk {net.trunk} sees pictures; the data are speech")
         return found.stem, found.trunk, [f"trunk {found.what}"]
     subsample, notes = choose_subsample(utterances, rules)
     subsample = net.subsample or subsample

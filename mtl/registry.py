@@ -62,8 +62,10 @@ def describe(module: nn.Module) -> dict[str, Any]:
     return {"name": _name(module), **arguments}
 
 
-def construct(folder: str, description: dict[str, Any]) -> Any:
-    """Build what `describe` described."""
+def construct(folder: str, description: Any) -> Any:
+    """Build what `describe` described. Raises ValueError for what describes nothing."""
+    if not isinstance(description, dict):
+        raise ValueError(f"{description!r:.40} describes none of {folder}: it is no object")
     arguments = {key: value for key, value in description.items() if key != "name"}
     return find(folder, description["name"])(**arguments)
 

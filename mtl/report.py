@@ -23,6 +23,7 @@ from mtl.page import Page
 HEARD_HZ = 16000
 PLAYED_SECONDS = 15.0  # longer sounds would make the page heavy: 43 kB a second
 LEFT = ("task", "metric")
+SMOKE = "smoke run: the figures mean nothing"
 
 
 class Claim(NamedTuple):
@@ -105,14 +106,20 @@ class Report:
     def publish(self, config: Any, out: Path, started: float) -> None:
         """Write settings, figures and page into `out` and print the table, in the first process only.
 
-        `started` is `time.monotonic()` of the recipe's start.
+        `started` is `time.monotonic()` of the recipe's start. A smoke run makes no claims. Raises ValueError,
+        in the end, where runs failed and none gave a figure.
         """
         self.seconds = time.monotonic() - started
+        if getattr(config, "smoke", False):
+            self.claims, self.notes = [], [SMOKE, *self.notes]
         if start_processes().is_main_process:
             write(config, out / "config.yaml")
             self.write(out)
             self.show()
             Console(stderr=True).print(f"{self.seconds:.0f} s; report.html is in {out}")
+        failed = [note for note in self.notes if note.startswith("failed: ")]
+        if failed and not (self.tasks or self.comparisons):
+            raise ValueError(f"no run gave a figure; the first {failed[0]}")
 
     def show(self, console: Console | None = None) -> None:
         """Print the table, the notes and the claims."""
@@ -206,7 +213,8 @@ def compare(
 def _judged(claim: Claim) -> str:
     if claim.difference is None:
         return f"{claim.claim}: {claim.verdict}"
-    interval = f" ({_interval(claim.interval)})" if claim.interval else ""
+    found = _interval(claim.interval)
+    interval = f" ({found})" if found else ""
     return f"{claim.claim}: {claim.verdict}, difference {100 * claim.difference:+.1f} %{interval}"
 
 

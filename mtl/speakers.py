@@ -92,7 +92,8 @@ def read_speakers(
 
 
 def refuse_strange(model: Model, speakers: Speakers) -> None:
-    """Raise ValueError for a speaker none of whose test utterances has a text in a language of the model."""
+    """Raise ValueError for a model that hears nothing, or a speaker of whose test it can write no text."""
+    model.stem(SPEECH)
     known = writers(model)
     for name in speakers.pools:
         langs = {utterance.lang for utterance in speakers.tests[name] if utterance.text.strip()}

@@ -38,6 +38,21 @@ def tally(
         report.comparisons.setdefault(kind, {})[name] = entry
 
 
+def skips(results: Sequence[Result], figure: str, what: str) -> list[str]:
+    """Say how many examples the cells could not use, of those that `figure` gives as {id: reason}.
+
+    >>> skips([Result({}, {"skipped": {"a.png": "a.png: damaged"}})], "skipped", "tested")
+    ['tested: 1 could not be used, the first a.png: damaged']
+    """
+    found: dict[str, str] = {}
+    for result in results:
+        found |= (result.figures or {}).get(figure, {})
+    for name, reason in sorted(found.items())[:1]:
+        first = reason if reason.startswith(name) else f"{name}: {reason}"
+        return [f"{what}: {len(found)} could not be used, the first {first}"]
+    return []
+
+
 def lines(
     results: Sequence[Result], x: str, label: str, figure: str = "value"
 ) -> dict[str, dict[float, list[float]]]:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,7 @@ Punctuation = Literal["remove", "keep"]
 # Quotes and accents that keyboards give for an apostrophe. The okina U+02BB is a letter: it stays.
 _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u201b\u02bc\u2032\uff07\u0060\u00b4"), "'")
 _SPACING = frozenset("/\\\u2026\u2212")  # slashes, ellipsis and minus part words, as dashes do
+_SPOKEN = frozenset("%&@#\u00a7\u2030")  # punctuation to Unicode, words to a speaker
 _JOINERS = "\u200c\u200d"  # invisible, yet Persian and Indic spelling needs them inside a word
 _STRAY_JOINERS = re.compile(f"(?<!\\S)[{_JOINERS}]+|[{_JOINERS}]+(?!\\S)")
 
@@ -106,6 +108,24 @@ def symbols(texts: Iterable[str]) -> list[str]:
     ['a', 'b', 'c', 'd']
     """
     return sorted(set().union(*texts))
+
+
+def dropped_signs(texts: Iterable[str], rules: TextRules) -> Counter[str]:
+    """Count the signs that speakers say as words and `normalise` drops: currencies, %, +, degrees, ...
+
+    >>> dropped_signs(["it's 5 € + 3 €"], TextRules())
+    Counter({'€': 2, '+': 1})
+    """
+    counts = Counter(char for text in texts for char in text)
+    spoken = {"Sc", "Sm", "So"}  # and not Sk, marks such as ^
+    return Counter(
+        {
+            char: count
+            for char, count in counts.items()
+            if (unicodedata.category(char) in spoken or char in _SPOKEN)
+            and not normalise(char, rules)
+        }
+    )
 
 
 def encode(text: str, index: Mapping[str, int]) -> list[int]:

@@ -17,8 +17,10 @@ from dataclasses import replace
 from typing import Any
 
 from mtl.config import Fit
+from mtl.encoder import Encoder
 from mtl.head import Task
 from mtl.heads.ctc import CTC
+from mtl.load import takes_images
 from mtl.method import Method
 from mtl.methods.conservative import Conservative
 from mtl.methods.l2sp import L2SP
@@ -44,6 +46,21 @@ def read_ways(text: str) -> list[str]:
     return ways
 
 
+def refuse_unfit(
+    stem: Encoder, trunk: Encoder, problem: Problem, ways: Sequence[str], k: int
+) -> None:
+    """Raise ValueError for a problem that a trunk cannot learn, or not with `k` blocks where `ways` say so.
+
+    Else every run would find it out, after a trunk was trained for them.
+    """
+    problem.tasks()  # refuses one class
+    if takes_images(stem) != (problem.stream == "images"):
+        fault = "sees pictures; the data are speech", "hears speech; the data are pictures"
+        raise ValueError(f"this trunk {fault[problem.stream == 'images']}")
+    if {"first", "last"} & {*ways} and not 0 <= k <= len(trunk.blocks):
+        raise ValueError(f"--k is {k}, but this trunk has {len(trunk.blocks)} blocks")
+
+
 def onto(trunk: str, problem: Problem) -> Model:
     """Put new heads for a problem on a pretrained trunk, named as `mtl.pretrained.pretrained` takes it.
 
@@ -61,12 +78,13 @@ def onto(trunk: str, problem: Problem) -> Model:
 
 def tune(
     model: Model, problem: Problem, items: Sequence[Any], way: str, config: Fit, k: int = 1
-) -> None:
+) -> dict[str, str]:
     """Train a model that `onto` made in one of the WAYS, `config.steps` steps in all.
 
-    Raises ValueError, before anything is trained, for another way or one that this model cannot go.
+    Gives what could not be used, {id: reason}. Raises ValueError, before anything is trained, for another
+    way or one that this model cannot go.
     """
-    (way,), methods = read_ways(way), dict[str, Method]()
+    (way,), methods, skipped = read_ways(way), dict[str, Method](), dict[str, str]()
     if way == "scratch":
         reset(model, ".*", config.seed)
     elif way in ("head", "lpft"):
@@ -91,9 +109,9 @@ def tune(
         bitfit(model)
     if way == "lpft":
         first, config = _halves(config)
-        learn(model, problem, items, first)
+        skipped = learn(model, problem, items, first)
         thaw(model, ".*")
-    learn(model, problem, items, config, methods)
+    return skipped | learn(model, problem, items, config, methods)
 
 
 def _l2sp(model: Model) -> L2SP:

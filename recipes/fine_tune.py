@@ -37,8 +37,8 @@ from mtl.pretrained import pretrained
 from mtl.problem import Pictures, Problem, figures, kept, read_problem, trained
 from mtl.report import Report
 from mtl.study import Result, study
-from mtl.tally import differences, judge, lines, over_seeds, tally
-from mtl.ways import OLD, WAYS, onto, read_ways, tune
+from mtl.tally import differences, judge, lines, over_seeds, skips, tally
+from mtl.ways import OLD, WAYS, onto, read_ways, refuse_unfit, tune
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Config:
     trunk: str = ""
     """folder or hub id, or torchvision:NAME, torchaudio:NAME; none trains one first"""
     data: list[Path] = field(default_factory=list)
-    """a folder with a folder per class, an .npz file, or speech manifests"""
+    """a folder with a folder per class, an .npz file, or speech manifests, one or several"""
     test: list[Path] = field(default_factory=list)
     """the same to test on; none holds out a part"""
     known: list[Path] = field(default_factory=list)
@@ -81,7 +81,8 @@ class Cell(NamedTuple):
 
 def main(argv: list[str] | None = None) -> None:
     """Get a trunk, run every way with every number of examples, print and write one table."""
-    started, config = time.monotonic(), parse(Config, (__doc__ or "").split("\n")[0], argv)
+    started, about = time.monotonic(), (__doc__ or "").split("\n")[0]
+    config = parse(Config, about, argv, "fine_tune")
     if config.smoke:
         config.counts, config.seeds, config.fit.steps, config.source.steps = "2", 1, 2, 2
     words, ways = config.counts.split(","), read_ways(config.ways)
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         found = f"--counts {config.counts!r} --seeds {config.seeds}"
         raise ValueError(f"{found}: give numbers such as 2,20, and at least 1 seed")
     counts = sorted({*map(int, words)}, key=lambda count: (not count, count))  # all are the most
-    bench = Bench(config)
+    bench = Bench(config, ways, counts)
     report = Report("fine_tune", config.fit.seed, {}, start_processes().num_processes)
     report.notes.append(bench.what)
     if bench.head is None and "kl" in ways and len(ways) > 1:
@@ -98,19 +99,22 @@ def main(argv: list[str] | None = None) -> None:
     cells = [Cell(w, c, seed) for c in counts for seed in range(config.seeds) for w in ways]
     results = study(cells, bench.run, bench.folder / "cells", title="fine-tuning")
     _tell(report, results, bench.problem.metric, counts)
-    report.notes += bench.problem.notes
+    report.notes += skips(results, "skipped", "test examples, which count as errors")
+    report.notes += [*skips(results, "untrained", "training examples"), *bench.problem.notes]
     report.publish(config, config.out, started)
 
 
 class Bench:
     """Runs cells, in a folder of their own for every choice of settings."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, ways: list[str], counts: list[int]) -> None:
         self.config, self.name, known = config, config.trunk, config.known
         train, test = hold_out(digits(), 0.5)
         given = read_problem(config.data, config.test) if config.data else None
         self.problem: Problem = given or Pictures(train, test[:50] if config.smoke else test)
         self.source: Problem | None = read_problem(known, known) if known else None
+        if 0 not in counts:
+            self.problem.few(counts[0], 0)  # without the fewest examples every run would fail
         key = [config.trunk, config.data, config.test, config.k, config.smoke, *known]
         self.folder = config.out / digest(*key, config.fit.decisive(), config.source.decisive())
         if not self.name:
@@ -118,8 +122,10 @@ class Bench:
                 raise ValueError("the small network sees signs: --known and speech need --trunk")
             self.source = Pictures(*hold_out(glyphs(100 if config.smoke else 4000), 0.2))
             self.name = str(self.folder / "source")
+            refuse_unfit(*self.problem.network(), self.problem, ways, config.k)
             trained(Path(self.name), self.source, config.source)
-        _, _, self.head, self.what = pretrained(self.name)
+        stem, trunk, self.head, self.what = pretrained(self.name)
+        refuse_unfit(stem, trunk, self.problem, ways, config.k)
         if known and self.head is None:
             raise ValueError(f"--known tests a head, but there is none: {self.what}")
 
@@ -129,10 +135,10 @@ class Bench:
         model, problem = onto(self.name, self.problem), self.problem
         items = problem.few(cell.count, cell.seed)
         settings = replace(self.config.fit, seed=cell.seed)
-        tune(model, problem, items, cell.way, settings, self.config.k)
+        skipped = tune(model, problem, items, cell.way, settings, self.config.k)
         if self.config.keep:
             kept(self.folder / "models" / f"{cell.way}-{cell.count}-{cell.seed}", lambda: model)
-        found = figures(model, problem, problem.test)
+        found = figures(model, problem, problem.test) | {"untrained": skipped}
         if self.source is not None:
             found[OLD] = figures(model, self.source, self.source.test, OLD)
         return found

@@ -34,8 +34,9 @@ from mtl import Model
 from mtl.checkpoint import digest
 from mtl.config import Fit, launch, parse
 from mtl.device import start_processes
+from mtl.made import languages, signs
 from mtl.plots import curves
-from mtl.problem import Problem, build, figures, languages, learn, signs, trained
+from mtl.problem import Problem, build, figures, learn, trained
 from mtl.report import Report
 from mtl.study import Result, study
 from mtl.tally import judge, lines, tally
@@ -74,7 +75,8 @@ class Cell(NamedTuple):
 
 def main(argv: list[str] | None = None) -> None:
     """Train the networks of both tasks, then every cell; draw the curves and judge the claims."""
-    started, config = time.monotonic(), parse(Config, (__doc__ or "").split("\n")[0], argv)
+    started, about = time.monotonic(), (__doc__ or "").split("\n")[0]
+    config = parse(Config, about, argv, "layer_transfer")
     if config.smoke:
         config.seeds, config.images.steps, config.speech.steps = 1, 2, 2
     if config.seeds < 1:

@@ -57,7 +57,7 @@ class Config(Source):
     full: bool = False
     """train every language alone as well"""
     trunk: str = ""
-    """folder or hub id of a pretrained trunk instead of the conformer; try --fit.lr 1e-4 with it"""
+    """the same as --net.trunk; try --fit.lr 1e-4 with it"""
     out: Path = Path("runs/multilingual_asr")
     """folder for checkpoints, model and figures; a run started again with it resumes"""
     net: Net = field(default_factory=Net)
@@ -67,20 +67,27 @@ class Config(Source):
             steps=1800, average=5, save_every=60, eval_every=120, patience=4
         )
     )
+    """the same for the low-resource language alone; precision, threads and workers default to those of fit"""
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise ValueError(f"--share is {self.share}; it is a part of a batch, above 0, below 1")
         if not 0 <= self.sat < 1:
             raise ValueError(f"--sat is {self.sat}; it is a share of the draws, 0 to below 1")
+        if self.trunk and self.net.trunk not in ("", self.trunk):
+            raise ValueError(f"--trunk {self.trunk} --net.trunk {self.net.trunk}: give one")
+        self.net.trunk = self.trunk or self.net.trunk
+        for name in ("precision", "threads", "workers"):
+            if getattr(self.alone, name) == getattr(Fit(), name):
+                setattr(self.alone, name, getattr(self.fit, name))
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read or make the data, train, evaluate on unheard voices, print and write the figures."""
-    started, config = time.monotonic(), parse(Config, (__doc__ or "").split("\n")[0], argv)
+    started, about = time.monotonic(), (__doc__ or "").split("\n")[0]
+    config = parse(Config, about, argv, "multilingual_asr")
     state, cache = start_processes(), Cache()
     CONSOLE.quiet = not state.is_main_process
-    config.net.trunk = config.trunk or config.net.trunk
     if config.smoke:
         _shrink(config)
     splits = config.read()
@@ -103,13 +110,7 @@ def main(argv: list[str] | None = None) -> None:
         text = f"shared layers {'help' if lang in splits.low else 'do not hurt'} {lang} (CER)"
         report.claims.append(compare(text, joint, single, lang, "cer"))
     report.add_errors(joint, splits.test)
-    report.seconds = time.monotonic() - started
-    if state.is_main_process:
-        report.write(config.out)
-        report.show()
-        CONSOLE.print(
-            f"{report.seconds:.0f} s; model, metrics.json and report.html are in {config.out}"
-        )
+    report.publish(config, config.out, started)
 
 
 def _train(

@@ -83,7 +83,8 @@ class Cell(NamedTuple):
 
 def main(argv: list[str] | None = None) -> None:
     """Get a network and speakers, adapt in every way, print and write one table."""
-    started, config = time.monotonic(), parse(Config, (__doc__ or "").split("\n")[0], argv)
+    started, about = time.monotonic(), (__doc__ or "").split("\n")[0]
+    config = parse(Config, about, argv, "speaker_adaptation")
     if config.full:
         config.adapt, config.seeds, config.voices = METHODS, 3, ",".join(VOICES)
     if config.smoke:

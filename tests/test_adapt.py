@@ -8,7 +8,7 @@ import torch
 from toy import assert_same_weights
 
 import mtl.adapt
-from mtl.adapt import REPLAY, WAYS, Adapt, adapt, prepare, read_method
+from mtl.adapt import REPLAY, Adapt, adapt, read_method
 from mtl.batch import collate
 from mtl.config import Fit
 from mtl.data.manifest import read_manifest, write_manifest
@@ -21,6 +21,7 @@ from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
 from mtl.languages import SPEECH
 from mtl.model import Model
+from mtl.prepare import WAYS, prepare
 from mtl.stems.logmel import LogMel
 from mtl.stream import Stream
 from mtl.trunks.conformer import Conformer
@@ -419,18 +420,19 @@ def test_of_equal_strengths_the_larger_is_taken(base, known):
 
 @pytest.mark.parametrize("by", ["lhuc", "input"])
 def test_each_strength_is_judged_as_it_will_be_used(by, base, known, fits, monkeypatch):
-    """The third of the strengths is made to win; the delta is the one that was judged then."""
+    """The third of the strengths is made to write best; the delta is the one that was judged then.
+
+    The last is made to tell languages best, which does not matter.
+    """
     judged = []
 
     def patched(model, data):
         judged.append(heard(model, known[:2], 1))
         result = evaluate(model, data)
-        rows = [
-            row._replace(counts={"cer": (abs(len(judged) % 5 - 3), 3)})
-            for row in result.rows
-            if row.task == "nl"
-        ]
-        assert sorted(row.id for row in rows) == sorted(u.id for u in dutch[:2])
+        place = len(judged)
+        counts = {"nl": {"cer": (abs(place - 3), 3)}, "language": {"accuracy": (place == 5, 1)}}
+        rows = [row._replace(counts=counts[row.task]) for row in result.rows if row.task in counts]
+        assert sorted(row.id for row in rows if row.task == "nl") == sorted(u.id for u in dutch[:2])
         return type(result)(rows)
 
     monkeypatch.setattr(mtl.adapt, "evaluate", patched)
@@ -469,11 +471,33 @@ def test_wrong_settings_are_refused():
         ValueError, match=r"'l2p' is no part of a method; choose from full, .*kl, l2sp"
     ):
         read_method("full+l2p", Adapt())
-    with pytest.raises(ValueError, match="way '' is not known"):
-        read_method("kl", Adapt())
+    with pytest.raises(
+        ValueError,
+        match=r"'kl\+l2sp' does not say what learns: .* full\+kl; the ways are full, input",
+    ):
+        read_method("kl+l2sp", Adapt())
     for share in (0.0, 1.5):
         with pytest.raises(ValueError, match=f"confident is {share}; it is a share"):
             Adapt(confident=share)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("conservative", 1.0, "it is a share, from 0 to below 1"),
+        ("conservative", -0.5, "give a number from 0"),
+        ("l2sp", -1.0, "give a number from 0"),
+        ("lr", float("nan"), "give a number from 0"),
+        ("seconds", float("inf"), "give a number above 0"),
+        ("seconds", 0.0, "give a number above 0"),
+        ("steps", -1, "give a number above 0"),
+        ("steps", 0, "give a number above 0"),
+        ("threads", -1, "give a number from 0"),
+    ],
+)
+def test_numbers_out_of_range_are_named_as_the_option_is(name, value, says):
+    with pytest.raises(ValueError, match=rf"^{name} is {value}; {says}"):
+        Adapt(**{name: value})
 
 
 def test_settings_of_the_run():

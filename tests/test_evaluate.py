@@ -89,7 +89,7 @@ def test_every_part_goes_back_into_the_mode_it_had():
     )[1]
     predict(net, Spelled(3), "speech")
     assert seen and not any(seen), "heads predict in evaluation mode"
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="no task 'missing'; this model has: nl, cy, language"):
         predict(net, Spelled(3), "speech", tasks=["missing"])
     extract(net, Spelled(3), "speech")
     assert [module.training for module in net.modules()] == modes
@@ -250,3 +250,14 @@ def test_cached_tensors_made_while_predicting_can_be_trained_on():
     layer = nn.Linear(WIDTH, 1)
     layer(frames).sum().backward()
     assert layer.weight.grad is not None
+
+
+def test_batches_tasks_and_data_of_nothing_are_refused(trained):
+    with pytest.raises(ValueError, match="batch is 0; give the seconds"):
+        predict(trained, Spelled(3), "speech", batch=0)
+    with pytest.raises(ValueError, match="the data hold no example"):
+        extract(trained, Spelled(0), "speech")
+    found = evaluate(trained, {"speech": Spelled(4)})
+    for ask in (found.of, found.worst, lambda task: found.interval(task, "cer")):
+        with pytest.raises(ValueError, match="nothing was evaluated of task 'zz'; there is: cy, "):
+            ask("zz")

@@ -202,6 +202,7 @@ def test_trackers_need_a_folder():
             {"streams": {"sound": Stream(Spelled(), 8.0)}},
             "no stream 'sound'; this model has: speech",
         ),
+        ({"streams": {"speech": [1]}}, "stream 'speech' is no `mtl.Stream`: write Stream"),
         ({"dev": {"dev": Spelled()}}, "no stream 'dev'; this model has: speech, target"),
         ({"config": Fit(patience=2)}, "fit.patience is 2, but nothing is evaluated on the way"),
     ],
@@ -210,6 +211,23 @@ def test_wrong_arguments_are_refused_before_training(change, message):
     arguments = {"streams": {"speech": Stream(Spelled(), 8.0)}, **change}
     with pytest.raises(ValueError, match=message):
         fit(model(), **arguments, show=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("steps", -1, "it must be 0 or positive"),
+        ("threads", -1, "it must be 0 or positive"),
+        ("workers", -1, "it must be 0 or positive"),
+        ("lr", float("nan"), "it must be 0 or positive"),
+        ("lr", 0.0, "it must be positive"),
+        ("precision", "int8", "choose from auto, no, bf16, fp16"),
+        ("schedule", "cosin", "choose from cosine, linear, constant"),
+    ],
+)
+def test_settings_out_of_range_are_refused_at_once(name, value, says):
+    with pytest.raises(ValueError, match=rf"^fit\.{name} is {value!r}; {says}"):
+        Fit(**{name: value})
 
 
 def test_dev_data_without_a_label_say_so():

@@ -21,9 +21,9 @@ LAYERS = {
     1: "automodel encoder head hub model registry foreign/",
     2: "stems/ trunks/ heads/ data/ decode/ config metrics",
     3: "method pretrained",
-    4: "methods/ tune/ recogniser",
-    5: "adapt checkpoint delta device evaluate fit languages load loop mix prefix predict problem"
-    " progress pseudo sat speakers step stream study transfer update ways mtl",
+    4: "methods/ tune/",
+    5: "adapt checkpoint delta device evaluate fit languages load loop made mix prefix predict"
+    " prepare problem progress pseudo recogniser sat speakers step stream study transfer update ways mtl",
     6: "card commands/ page plots report tally __main__",
     7: "recipes/",
 }

@@ -100,6 +100,24 @@ def test_files_arrays_and_tensors_are_the_same_sound(folder):
     assert heard(samples, HZ).confidence != pytest.approx(slow.confidence, rel=1e-3)
 
 
+def test_bytes_are_silent_in_the_middle():
+    data = Inputs([np.array([0, 64, 128, 192], np.uint8)], LogMel(16), HZ)
+    assert data._samples(data._raw[0]).tolist() == [-1, -0.5, 0, 0.5]
+
+
+def test_channels_are_mixed_down():
+    heard = Loaded(build(("cy", "speech", CTC(["a", "b"]))))
+    other = np.roll(SOUND, 1000)
+    mixed = heard((SOUND + other) / 2, HZ).confidence
+    for given in (np.stack([SOUND, other], 1), torch.from_numpy(np.stack([SOUND, other]))):
+        assert heard(given, HZ).confidence == pytest.approx(mixed, rel=1e-6)
+        assert Inputs([given], LogMel(16), HZ).lengths == [0.5]
+    with pytest.raises(
+        ValueError, match=r"an array of \(8000, 9\): give samples \(N,\) or .* frames"
+    ):
+        heard(np.stack([SOUND] * 9, 1), HZ)
+
+
 def test_lists_give_lists_in_order_whatever_the_batch(folder, languages):
     given = [folder / "slow.flac", folder / "a.wav", folder / "slow.flac"]
     heard = Loaded(build(("cy", "speech", CTC(["a", "b"]))))
@@ -217,6 +235,11 @@ def test_what_is_no_image_is_refused(folder, pictures):
 
 
 def test_a_rate_and_a_language_must_be_known(folder, languages):
+    for hz in (0, -1, "a", 16000.5):
+        with pytest.raises(ValueError, match=rf"hz is {hz!r}; give the sample rate, a whole"):
+            languages(SOUND, hz)
+    with pytest.raises(ValueError, match="batch is 0; give the seconds"):
+        languages(SOUND, HZ, batch=0)
     with pytest.raises(ValueError, match=r"give samples .* and their rate, hz"):
         languages(SOUND)
     with pytest.raises(ValueError, match="language 'fr' is not known; this model has: nl, cy"):

@@ -157,6 +157,11 @@ def test_unknown_tasks_and_streams_are_named():
         model("speech", BATCH, ["b9"])
 
 
+def test_a_stream_without_a_stem_is_refused():
+    with pytest.raises(ValueError, match=r"streams of \['zz'\]; there are stems for: speech"):
+        Model({"speech": Frames(WIDTH, DIM)}, Transformer(DIM, 1, heads=2), streams={"a": "zz"})
+
+
 def test_weights_of_another_model_are_listed(tmp_path):
     build(*three_tasks()).save_pretrained(tmp_path)
     other = build(

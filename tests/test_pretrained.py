@@ -71,6 +71,28 @@ HALF = {
         ValueError,
         r"config.json: not a whole configuration: .*lacks trunk",
     ),
+    "null trunk": (change(trunk=None), ValueError, "config.json: trunk is None, not as mtl writes"),
+    "null stem": (
+        change(stems=[["speech", None]]),
+        ValueError,
+        "config.json: None describes none of stems",
+    ),
+    "odd format": (
+        change(format="x"),
+        ValueError,
+        "config.json: format is 'x', not as mtl writes it",
+    ),
+    "odd tasks": (change(tasks=5), ValueError, "config.json: tasks is 5, not as mtl writes it"),
+    "odd width": (
+        change(trunk={"name": "transformer", "dim": -4, "depth": 1, "heads": 2}),
+        ValueError,
+        "config.json: .*negative dimension",
+    ),
+    "odd stream": (
+        change(streams=[["a", "zz"]]),
+        ValueError,
+        r"config.json: streams of \['zz'\]; there are stems for: speech",
+    ),
     "no format": (drop("format"), ValueError, "config.json: not a whole .*lacks format"),
     "nameless stem": (
         change(stems=[["speech", {"width": 6}]]),
@@ -105,6 +127,11 @@ def test_what_is_not_a_whole_model_is_refused_in_plain_words(case, tmp_path):
         Model.from_pretrained(tmp_path)
 
 
+def test_no_name_is_no_model():
+    with pytest.raises(FileNotFoundError, match="no model is named: give its folder or hub id"):
+        Model.from_pretrained("")
+
+
 def test_a_model_that_a_killed_process_was_replacing_is_found(tmp_path):
     folder = tmp_path / "model"
     build(*three_tasks()).save_pretrained(folder)
@@ -129,8 +156,13 @@ def test_a_hub_model_without_a_network_is_refused_in_plain_words(error, monkeypa
 
 
 def test_a_path_that_does_not_exist_is_no_hub_id(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is neither a folder here nor a model"):
-        Model.from_pretrained(tmp_path / "missing" / "model")
+    (tmp_path / "ok.wav").write_bytes(b"RIFF")
+    with pytest.raises(FileNotFoundError, match=r"ok\.wav is a file; give the folder of a saved"):
+        Model.from_pretrained(tmp_path / "ok.wav")
+    for path in (tmp_path / "missing", "./missing", "../missing", "~/missing", "runs/some/model"):
+        with pytest.raises(FileNotFoundError) as caught:
+            Model.from_pretrained(path)
+        assert str(caught.value) == f"{path}: no such folder"
 
 
 def test_a_hub_model_is_the_folder_that_was_fetched(tmp_path, monkeypatch):

@@ -252,14 +252,18 @@ def test_without_a_network_the_id_and_the_remedy_are_named(error, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
     with pytest.raises(
-        FileNotFoundError, match=r"(?s)'some/model' is neither.*no connection.*cache"
+        FileNotFoundError,
+        match=r"(?s)'some/model' is neither.*no connection\nCheck the name.*cache",
     ):
         pretrained("some/model")
 
 
 def test_what_is_no_model_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is neither a folder here nor a model"):
+    with pytest.raises(FileNotFoundError, match=r"missing/model: no such folder"):
         pretrained(tmp_path / "missing" / "model")
+    (tmp_path / "ok.wav").write_bytes(b"RIFF")
+    with pytest.raises(FileNotFoundError, match=r"ok\.wav is a file; give the folder"):
+        pretrained(tmp_path / "ok.wav")
     with pytest.raises(FileNotFoundError, match=r"holds no config\.json"):
         pretrained(tmp_path)
     write_ctc(tmp_path)

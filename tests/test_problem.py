@@ -16,20 +16,10 @@ from mtl.evaluate import evaluate
 from mtl.head import Task
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
+from mtl.made import languages, signs
 from mtl.model import Model
 from mtl.prefix import Prefix
-from mtl.problem import (
-    Pictures,
-    Recordings,
-    build,
-    figures,
-    kept,
-    languages,
-    learn,
-    read_problem,
-    signs,
-    trained,
-)
+from mtl.problem import Pictures, Recordings, build, figures, kept, learn, read_problem, trained
 from mtl.stems.frames import Frames
 from mtl.trunks.transformer import Transformer
 from mtl.tune.layers import freeze, top
@@ -175,6 +165,31 @@ def test_anything_else_is_named(kind, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         read_problem(data, test)
     assert "\n" not in str(error.value)
+
+
+def test_one_class_leaves_nothing_to_tell_apart(tmp_path):
+    message = "class 'a' is the only one: there is nothing to tell apart"
+    with pytest.raises(ValueError, match=message):
+        read_problem([painted(tmp_path / "one", "a")]).tasks()
+    with pytest.raises(ValueError, match=message):
+        read_problem([spoken(tmp_path, label=lambda i: "a")]).tasks()
+
+
+def test_pictures_that_cannot_be_read_are_named(tmp_path):
+    problem = read_problem([painted(tmp_path / "learn")], [painted(tmp_path / "test")])
+    for part in ("learn", "test"):
+        (tmp_path / part / "a" / "0.png").write_bytes(b"none")
+    torch.manual_seed(0)
+    model = build(problem)
+    learnt, found = (
+        learn(model, problem, problem.train, quick()),
+        figures(model, problem, problem.test),
+    )
+    assert list(learnt) == list(found["skipped"]) == ["a/0.png"]
+    assert "learn/a/0.png is damaged" in learnt["a/0.png"]
+    assert "test/a/0.png is damaged" in found["skipped"]["a/0.png"]
+    assert found["n"] == 10 and found["counts"][0] == [0.0, 1.0, "a/0.png"], "it is an error"
+    assert "skipped" not in figures(model, problem, problem.test[1:])
 
 
 def assert_nested(problem, group, counts=(1, 2, 4)):

@@ -2,6 +2,8 @@ import io
 import json
 import math
 import re
+import time
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from mtl.data.manifest import read_manifest, write_manifest
 from mtl.evaluate import Evaluation, Row
 from mtl.fit import Fitted
 from mtl.metrics import Interval
-from mtl.report import Claim, Report
+from mtl.report import SMOKE, Claim, Report
 
 TASKS = {
     "nl": {
@@ -69,6 +71,40 @@ def test_page_table_and_file_show_the_same_numbers(tmp_path):
     command = f"accelerate launch recipes/some_recipe.py --config {tmp_path / 'config.yaml'}"
     assert command in reader.text and "share: 0.07" in reader.text
     assert "seed 3, 2 process(es), 12 s" in reader.text
+
+
+@dataclass
+class Settings:
+    smoke: bool = False
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_a_smoke_run_claims_nothing_and_says_so(smoke, tmp_path, capsys):
+    made().publish(Settings(smoke), tmp_path, time.monotonic())
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    printed = capsys.readouterr().out
+    assert [claim["claim"] for claim in figures["claims"]] == (
+        [] if smoke else ["help <nl>", "unknown"]
+    )
+    assert (SMOKE in figures["notes"]) == smoke == (SMOKE in printed)
+    assert ("help <nl>: true" in printed) != smoke
+
+
+def test_an_interval_without_ends_is_not_shown():
+    report = Report("r", 0, {})
+    report.claims = [Claim("one ran", "undecided", 0.0, Interval(-math.inf, math.inf))]
+    console = Console(record=True, width=120, file=io.StringIO())
+    report.show(console)
+    assert "one ran: undecided, difference +0.0 %\n" in console.export_text()
+
+
+def test_runs_that_all_failed_end_in_an_error(tmp_path):
+    report = Report("r", 0, {}, notes=["failed: way=full: ValueError: no"])
+    with pytest.raises(ValueError, match="no run gave a figure; the first failed: way=full: Val"):
+        report.publish(Settings(), tmp_path, time.monotonic())
+    assert (tmp_path / "metrics.json").is_file(), "what failed can be looked up"
+    report.comparisons = {"2 examples": {"full": {"accuracy": 0.5, "n": 9}}}
+    report.publish(Settings(), tmp_path, time.monotonic())
 
 
 def test_comparisons_alone_make_a_table():

@@ -16,6 +16,7 @@ from mtl.head import Task
 from mtl.heads.ctc import CTC
 from mtl.languages import SPEECH
 from mtl.metrics import error_rate
+from mtl.model import Model
 from mtl.speakers import (
     DEV_VOICES,
     MADE,
@@ -29,7 +30,9 @@ from mtl.speakers import (
     refuse_strange,
     treat,
 )
+from mtl.stems.pixels import Pixels
 from mtl.study import Result
+from mtl.trunks.resnet import ResNet
 
 
 def manifest(folder, name, *speakers, lang="nl"):
@@ -225,6 +228,9 @@ def test_tests_that_the_model_cannot_write_are_refused(model, speakers):
     ):
         refuse_strange(model, strange)
     refuse_strange(build(Task("text", SPEECH, CTC(["a"]))), strange)
+    seeing = Model({"images": Pixels(1, 16, 4)}, ResNet(4, [8]))
+    with pytest.raises(ValueError, match="no stream 'speech'; this model has: images"):
+        refuse_strange(seeing, speakers)
     silent = [replace(utterance, text=" ") for utterance in speakers.tests["anna"]]
     with pytest.raises(ValueError, match="has test texts in: no language; this model writes: nl"):
         refuse_strange(model, replace(speakers, tests={"anna": silent}))

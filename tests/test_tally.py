@@ -7,7 +7,7 @@ import pytest
 
 from mtl.report import Report
 from mtl.study import Result
-from mtl.tally import differences, judge, lines, over_examples, over_seeds, tally
+from mtl.tally import differences, judge, lines, over_examples, over_seeds, skips, tally
 
 T2 = 4.302652729911275  # Student's t for 95 % and two degrees of freedom
 
@@ -64,6 +64,21 @@ def test_another_figure_is_a_number_of_the_same_examples_or_brings_its_own():
     }
 
 
+def test_what_no_run_could_use_is_counted_once():
+    found = [
+        result("full", 0, 0.5, skipped={"b.png": "b.png: damaged"}),
+        result("head", 0, 0.5, skipped={"b.png": "b.png: damaged", "a.png": "loss not finite"}),
+        *(result("head", 1, 0.5), result("kl", 0, None)),
+    ]
+    assert skips(found, "skipped", "tested") == [
+        "tested: 2 could not be used, the first a.png: loss not finite"
+    ]
+    assert skips(found[:1], "skipped", "tested") == [
+        "tested: 1 could not be used, the first b.png: damaged"
+    ]
+    assert skips(found[2:], "skipped", "tested") == []
+
+
 def test_lines_hold_every_seed_of_every_place():
     found = [result("full", 0, 0.5), result("full", 1, 0.25), result("head", 0, None)]
     assert lines(found, "count", "way") == {"full": {2.0: [0.5, 0.25]}}
@@ -102,7 +117,7 @@ def test_examples_are_judged_with_a_margin_in_pairs():
     a, b = (
         [[hit, 1.0, s] for s in "uvwxyz" for hit in hits] for hits in ([1, 1, 1, 0], [1, 1, 0, 0])
     )
-    for margin, expected in ((0.0, "true"), (0.24, "true"), (0.25, "false"), (0.3, "false")):
+    for margin, expected in ((0.0, "true"), (0.24, "true"), (0.25, "undecided"), (0.3, "false")):
         claim = over_examples("a is right more often", a, b, margin)
         assert claim[1:] == (expected, 0.25, (0.25, 0.25)), margin
     assert over_examples("b is", b, a, -0.3).verdict == "true"

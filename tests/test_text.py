@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from mtl.text import SymbolError, TextRules, encode, normalise, repeats, symbols
+from mtl.text import SymbolError, TextRules, dropped_signs, encode, normalise, repeats, symbols
 
 PLAIN = TextRules()
 NASTY = [
@@ -90,6 +90,13 @@ def test_encode_names_every_missing_symbol():
     with pytest.raises(SymbolError) as error:
         encode("año €", {"a": 1, "o": 2, " ": 3})
     assert "'ñ' (U+00F1), '€' (U+20AC)" in str(error.value)
+
+
+def test_signs_that_are_spoken_and_dropped_are_counted():
+    texts = ["kost 5€ of 3% + 2°", "5€: 'zo', ^ maar"]
+    assert dropped_signs(texts, PLAIN) == {"€": 2, "%": 1, "+": 1, "°": 1}
+    assert dropped_signs(texts, TextRules(keep="€%")) == {"+": 1, "°": 1}
+    assert dropped_signs(texts, TextRules(punctuation="keep")) == {}
 
 
 @pytest.mark.parametrize(("ids", "count"), [([], 0), ([1], 0), ([1, 1, 1], 2), ([1, 2, 1], 0)])

@@ -19,9 +19,10 @@ from mtl.head import Task
 from mtl.heads.classify import Classify
 from mtl.model import Model
 from mtl.problem import Pictures, figures, learn, read_problem
+from mtl.stems.logmel import LogMel
 from mtl.stems.pixels import Pixels
 from mtl.trunks.resnet import ResNet
-from mtl.ways import OLD, WAYS, onto, read_ways, tune
+from mtl.ways import OLD, WAYS, onto, read_ways, refuse_unfit, tune
 
 VIT = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 16}
 VIT |= {"intermediate_size": 24, "patch_size": 8}
@@ -162,6 +163,24 @@ def test_the_old_head_keeps_its_weights_beside_the_new_one(trunks, problem):
     assert figures(model, old, old.test, OLD)["counts"] == expected
 
 
+def test_a_problem_that_a_trunk_cannot_learn_is_refused(problem, tmp_path):
+    stem, trunk = Pixels(1, 16, 4), ResNet(4, [8, 8, 8])
+    for ways, k in ((["first", "last"], 3), (["head", "full"], 9)):
+        refuse_unfit(stem, trunk, problem, ways, k)
+    for way, k in (("first", 4), ("last", -1)):
+        with pytest.raises(ValueError, match=f"--k is {k}, but this trunk has 3 blocks"):
+            refuse_unfit(stem, trunk, problem, ["full", way], k)
+    with pytest.raises(ValueError, match="this trunk hears speech; the data are pictures"):
+        refuse_unfit(LogMel(4), trunk, problem, ["full"], 1)
+    line = {"audio_filepath": "a.wav", "duration": 1, "text": "ab", "lang": "nl"}
+    for name in ("train", "test"):
+        (tmp_path / name).write_text(json.dumps(line | {"id": name}))
+    (said := tmp_path / "m.jsonl").write_text((tmp_path / "train").read_text())
+    (heard := tmp_path / "t.jsonl").write_text((tmp_path / "test").read_text())
+    with pytest.raises(ValueError, match="this trunk sees pictures; the data are speech"):
+        refuse_unfit(stem, trunk, read_problem([said], [heard]), ["full"], 1)
+
+
 def refuse(*_, **__):
     raise AssertionError("it trained")
 
@@ -198,10 +217,12 @@ def test_lpft_takes_all_steps_in_two_parts(steps, trunks, problem, monkeypatch):
     def noted(model, problem, items, config, methods=()):
         parts = {part(name) for name, p in model.named_parameters() if p.requires_grad}
         seen.append((config.steps, config.epochs, parts, len(items)))
+        return {f"half {len(seen)}": "damaged"}
 
     monkeypatch.setattr(mtl.ways, "learn", noted)
     model = onto(str(trunks["resnet"]), problem)
-    tune(model, problem, problem.train, "lpft", quick(**steps))
+    skipped = tune(model, problem, problem.train, "lpft", quick(**steps))
+    assert list(skipped) == ["half 1", "half 2"]
     (first, some, head, n), (second, more, everything, m) = seen
     assert head == {"new", "old"} and everything == {"new", "old", *SHARED} - {"enter"}
     assert first + second == steps["steps"] and some + more == steps.get("epochs", 0.0)
@@ -210,7 +231,7 @@ def test_lpft_takes_all_steps_in_two_parts(steps, trunks, problem, monkeypatch):
 
 @pytest.mark.parametrize("k", [0, 2, 3])
 def test_k_blocks_are_trained_at_either_end(k, trunks, problem, monkeypatch):
-    monkeypatch.setattr(mtl.ways, "learn", lambda *_, **__: None)
+    monkeypatch.setattr(mtl.ways, "learn", lambda *_, **__: {})
     found = {}
     for way in ("first", "last"):
         model = onto(str(trunks["resnet"]), problem)

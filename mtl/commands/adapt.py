@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mtl.adapt import Adapt, Adapted
     from mtl.data.manifest import Utterance
 
-SHOWN = 5  # reasons per speaker
+SHOWN = 5  # reasons per speaker; more are summed up by kind
+MORE = "; or with +kl, +l2sp, +unsupervised or +replay, as in full+kl"
 REPLAY = "learn as much from utterances that the model was trained on; may be given several times"
 
 
@@ -42,6 +43,8 @@ def arguments(parser: ArgumentParser) -> None:
             how, shown = {"type": Path, "action": "append", "metavar": "MANIFEST"}, REPLAY
         elif kind is bool:
             how, shown = {"action": "store_true"}, text
+        elif name == "by":
+            shown = f"{text}{MORE} (default: {default})"
         add(f"--{name}", default=SUPPRESS, help=shown.replace("%", "%%"), **how)
 
 
@@ -72,6 +75,9 @@ def run(args: Namespace) -> int:
     folder = args.speakers or folder_beside(args.model)
     if Path(args.model).resolve() in (folder.resolve(), *folder.resolve().parents):
         raise ValueError(f"{folder} lies in the model's folder, which stays as it is: name another")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"--speakers {there} is a file; give a folder")
     model = load(args.model).model
     cache = Cache()
     # A run that trains speakers one after the other need not end for the first to be safe.
@@ -115,15 +121,16 @@ def _by_speaker(utterances: Sequence["Utterance"], args: Namespace) -> dict[str,
 
 def _finish(name: str, adapted: "Adapted", said: int, folder: Path) -> None:
     """Save a delta, print its line, and on the error output what was left out."""
-    from mtl.delta import save, size
+    from mtl.data.speech import describe_skips
+    from mtl.delta import names, save, size
 
     delta, skips = adapted
-    for skip in skips[:SHOWN]:
-        print(f"mtl: {name}: left out {skip.reason}", file=sys.stderr)
-    if len(skips) > SHOWN:
-        print(f"mtl: {name}: left out {len(skips) - SHOWN} more", file=sys.stderr)
+    each = [f"left out {skip.reason}" for skip in skips]
+    for line in each if len(each) <= SHOWN else describe_skips(skips, said):
+        print(f"mtl: {name}: {line}", file=sys.stderr)
     learnt = delta.notes["utterances"]
     counts = f"learnt {learnt}, held out {said - learnt - len(skips)}, left out {len(skips)}"
     how = f"{delta.notes['by']}, strength {delta.notes['strength']:.2g}"
+    how += ", replaces an older delta" if name in names(folder) else ""
     path = save(delta, folder)
     print(name, counts, how, f"{size(delta) / 1000:.1f} kB", path, sep="\t", flush=True)

@@ -98,7 +98,14 @@ def _show(languages: "dict[str, Language]", title: str) -> None:
         hours = f"{language.hours:.3g}"
         symbols = f"{len(language.symbols)}: {some}"
         table.add_row(name, str(language.utterances), hours, str(language.speakers), symbols)
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    console.print(table)
+    for name, language in languages.items():
+        if language.dropped:
+            counts = ", ".join(f"{sign} {count}" for sign, count in language.dropped.items())
+            console.print(
+                f"{name}: signs that are spoken are dropped from texts ({counts}): write them as words"
+            )
 
 
 def _make(args: Namespace) -> int:

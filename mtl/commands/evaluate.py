@@ -59,7 +59,7 @@ def run(args: Namespace) -> int:
         raise ValueError(
             f"{args.manifest} has nothing to evaluate: its languages are "
             f"{', '.join(sorted({u.lang for u in utterances}))}, "
-            f"the model's tasks {', '.join(model.tasks)}"
+            f"the model's tasks {', '.join(t.name for t in model.tasks.values() if not t.auxiliary)}"
         )
     counts = {} if deltas is None else _counts(deltas, kept)
     if args.json:

@@ -8,19 +8,24 @@ from typing import NamedTuple
 
 from mtl.data.audio import AudioError, audio_seconds, read_audio, read_frames
 from mtl.data.manifest import Defect, Utterance, parse_manifest
-from mtl.text import TextRules, normalise, symbols
+from mtl.text import TextRules, dropped_signs, normalise, symbols
 
 MAX_SYMBOLS_PER_SECOND = 40  # fast speech has about 20; above this text and sound do not match
 DURATION_TOLERANCE = 0.05
 
 
 class Language(NamedTuple):
-    """What a manifest holds of one language; `symbols` are those of its normalised texts."""
+    """What a manifest holds of one language.
+
+    `symbols` are those of its normalised texts; `dropped` counts the signs that are spoken, such as %, and
+    are lost by normalising.
+    """
 
     utterances: int
     hours: float
     speakers: int
     symbols: list[str]
+    dropped: dict[str, int]
 
 
 def check_manifest(path: str | Path, hz: int = 16000, decode: bool = True) -> list[Defect]:
@@ -72,6 +77,7 @@ def summary(path: str | Path, rules: TextRules | None = None) -> dict[str, Langu
             hours=sum(u.seconds for u in group) / 3600,
             speakers=len({u.speaker for u in group}),
             symbols=symbols(normalise(u.text, rules) for u in group),
+            dropped=dict(dropped_signs((u.text for u in group), rules).most_common()),
         )
         for lang, group in sorted(groups.items())
     }

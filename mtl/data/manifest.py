@@ -200,6 +200,8 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         raise ManifestError(f"{path}: no such manifest; wanted a file of JSON lines")
     empty = True
     with path.open("rb") as file:
+        if b"\0" in file.peek(1024)[:1024]:
+            raise ManifestError(f"{path}: is no text; wanted a file of JSON lines, in UTF-8")
         for number, raw in enumerate(file, start=1):
             if not raw.strip():
                 continue

@@ -222,7 +222,7 @@ def _unusable(
     if wanted and not set(wanted) & set(raw):
         if "text" not in raw:
             return "no text", "empty text; write what is said, or drop the line"
-        known = ", ".join(wanted)
+        known = ", ".join(dict.fromkeys(wanted))  # heads on inner blocks have the same labels
         return "language", f"language {utterance.lang!r} has no task; this model has: {known}"
     stem = model.stem(stream)
     if 0 < stem.fixed_seconds < utterance.seconds:

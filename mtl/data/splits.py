@@ -18,7 +18,7 @@ class Source:
     """Where a recipe's utterances come from: its first settings."""
 
     data: list[Path] = field(default_factory=list)
-    """training manifests (JSON lines); none makes the embedded corpus"""
+    """training manifests (JSON lines), one or several; none makes the embedded corpus"""
     dev: list[Path] = field(default_factory=list)
     """manifests that choose the weights; none holds out a tenth of the training data"""
     test: list[Path] = field(default_factory=list)
@@ -139,10 +139,13 @@ def _only_trained(parts: list[list[Utterance]], low: Mapping[str, int]) -> list[
 
 
 def _corpus(caps: Mapping[str, int], small: bool) -> list[list[Utterance]]:
-    from mtl.data.synthetic import make_corpus
+    from mtl.data.espeak import check
+    from mtl.data.synthetic import languages, make_corpus
 
-    if uncounted := [lang for lang, count in caps.items() if not count]:
-        raise ValueError(f"{uncounted}: the embedded corpus needs a count, such as en=1500")
+    for lang, count in caps.items():
+        check("language", lang, languages())
+        if not count:
+            raise ValueError(f"{lang}: the embedded corpus needs a count, such as {lang}=1500")
     counts = {lang: min(count, SMALL) for lang, count in caps.items()} if small else dict(caps)
     made = make_corpus(counts, dev=4, test=4) if small else make_corpus(counts)
     return [read_manifest(path) for path in made.values()]

@@ -105,6 +105,10 @@ def copy(
     missing. Raises ValueError where nothing matches, where the source has nothing of it, and, naming all
     of them, where shapes differ; then nothing is changed.
     """
+    if not isinstance(source, Model | Mapping):
+        raise ValueError(
+            f"source {source!r:.40} is neither a model nor a state dict: load it first"
+        )
     own = _tensors(model)
     given = _renamed(_tensors(source) if isinstance(source, Model) else source, rename or {})
     wanted = _match(model, names)
@@ -142,7 +146,7 @@ def _tensors(model: Model) -> dict[str, Tensor]:
 
 def _match(model: Model, names: Names) -> list[str]:
     """List the tensors that `names` match, in the model's order."""
-    entries = [names] if isinstance(names, str) else list(names)
+    entries = [names] if isinstance(names, str) else list(names or ())
     matched: set[str] = set()
     for entry in entries:
         wanted = _wanted(model, entry, suffix=not isinstance(names, str))
@@ -150,7 +154,11 @@ def _match(model: Model, names: Names) -> list[str]:
         if not found:
             places = dict.fromkeys(place for name in _tensors(model) for place in _places(name))
             hint = "; for endings give a list" if isinstance(names, str) else ""
-            raise ValueError(f"{entry!r} matches nothing; there are {_some(places)}{hint}")
+            blocks = ", ".join(model.trunk.blocks)
+            raise ValueError(
+                f"{entry!r} matches nothing; there are {_some(places)}; blocks, for ranges such as "
+                f"'b1:b2': {blocks}{hint}"
+            )
         matched.update(found)
     if not matched:
         raise ValueError("no names were given")

@@ -215,6 +215,19 @@ def test_evaluate_names_the_languages_where_none_fits(run, folder):
     assert "nl, cy" in error
 
 
+def test_heads_that_are_hidden_are_not_listed(run, folder):
+    model = build(("nl", "speech", CTC(["a", "b"])), ("cy", "speech", CTC(["a", "b"])))
+    for lang in ("nl", "cy"):
+        model.add(Task(f"{lang}-b1", "speech", lang, "b1", label=lang, auxiliary=True))
+    model.save_pretrained(folder / "inner")
+    write_manifest(folder / "french.jsonl", [row("mid.wav", "oui", "fr")])
+    (error,) = run("evaluate", "french.jsonl", "--model", "inner")[2]
+    assert error.endswith("the model's tasks nl, cy")
+    adapt = ("adapt", "french.jsonl", "--model", "inner", "--speaker", "anna")
+    (error,) = run(*adapt, "--speakers", "none")[2]
+    assert error.endswith("this model has: nl, cy")
+
+
 def test_list_names_every_file_with_its_first_line(run):
     code, lines, _ = run("list", "heads")
     assert (code, lines[0]) == (0, "heads:")
@@ -241,6 +254,11 @@ def test_data_check(run, folder):
     assert any(
         line.replace("│", " ").split() == ["nl", "1", "0.000139", "1", "2:", "ab"] for line in lines
     )
+    assert not any("dropped" in line for line in lines)
+    write_manifest(folder / "signs.jsonl", [row("mid.wav", "3% + 5€ + 2€", "nl")])
+    code, lines, _ = run("data", "check", "signs.jsonl")
+    signs = "nl: signs that are spoken are dropped from texts (+ 2, € 2, % 1): write them as words"
+    assert (code, lines[-1]) == (0, signs)
     cut, missing = row("cut.flac", "ab", "nl", duration=0.3), row("none.wav", "ab", "nl")
     write_manifest(folder / "train.jsonl", [*good, cut, missing])
     code, lines, _ = run("data", "check", "train.jsonl")

@@ -133,11 +133,11 @@ def test_summary_counts_per_language(folder):
         [
             row("a.wav", duration=1800, speaker="x", text="Ab"),
             row("a.wav", duration=1800, speaker="y", text="b, c"),
-            row("a.wav", duration=900, lang="cs", speaker="x", text="č"),
+            row("a.wav", duration=900, lang="cs", speaker="x", text="č 5€ 3% €?"),
             row("a.wav", duration=-1),
         ],
     )
     found = summary(path)
     assert list(found) == ["cs", "en"]
-    assert found["en"] == (2, 1.0, 2, [" ", "a", "b", "c"])
-    assert found["cs"] == (1, 0.25, 1, ["č"])
+    assert found["en"] == (2, 1.0, 2, [" ", "a", "b", "c"], {})
+    assert found["cs"] == (1, 0.25, 1, [" ", "3", "5", "č"], {"€": 2, "%": 1})

@@ -137,6 +137,12 @@ def test_missing_and_empty_manifests(tmp_path):
     assert "has no lines" in error_of(tmp_path / "empty.jsonl")
 
 
+def test_a_file_that_is_no_text_is_one_error_and_not_one_a_line(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"RIFF\n\xff\n\x24\0\0\n" * 300)
+    message = error_of(tmp_path / "a.wav")
+    assert message == f"{tmp_path / 'a.wav'}: is no text; wanted a file of JSON lines, in UTF-8"
+
+
 def test_a_byte_order_mark_is_no_defect(tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_text(json.dumps(GOOD), encoding="utf-8-sig")

@@ -35,7 +35,7 @@ def tuned(recipe, monkeypatch):
 
     def noted(model, problem, items, way, config, k):
         ways.append(way)
-        tune(model, problem, items, way, config, k)
+        return tune(model, problem, items, way, config, k)
 
     monkeypatch.setattr(recipe, "tune", noted)
     return ways
@@ -89,8 +89,7 @@ def test_smoke_gives_every_way_and_what_it_forgot(recipe, tuned, tmp_path, monke
     assert list(rows) == [*WAYS, *(f"source after {way}" for way in WAYS)] and tuned == list(WAYS)
     assert {rows[way]["n"] for way in WAYS} == {50}
     assert {rows[f"source after {way}"]["n"] for way in WAYS} == {34}
-    claim = "fine-tuning beats scratch with 2 examples"
-    assert [claim["claim"] for claim in found["claims"]] == [claim]
+    assert found["claims"] == [] and found["notes"][0] == "smoke run: the figures mean nothing"
     assert f"{100 * rows['full']['accuracy']:.2f}" in capsys.readouterr().out
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "<svg" in page and f"<td>{100 * rows['full']['accuracy']:.2f}</td>" in page
@@ -148,9 +147,29 @@ def test_cells_that_fail_are_noted_and_leave_their_claims_undecided(recipe, tmp_
     assert all(claims[name]["difference"] is not None for name in claims if name != counts[1])
 
 
+def test_pictures_that_cannot_be_read_are_told_of(recipe, tmp_path, vit, folder):
+    for index in range(4):  # of five, two of which are learnt from
+        (folder / "bright" / f"{index}.png").write_bytes(b"none")
+    argv = ["--smoke", "--trunk", vit, "--data", folder, "--test", folder, "--ways", "full"]
+    for _ in range(2):  # finished runs still know it
+        notes = run(recipe, tmp_path / "out", *argv)["notes"]
+        (tested,) = (note for note in notes if note.startswith("test examples, which count as"))
+        assert "errors: 4 could not be used, the first bright/0.png:" in tested
+        (learnt,) = (note for note in notes if note.startswith("training examples: "))
+        assert "could not be used, the first bright/" in learnt
+
+
+def test_runs_that_all_fail_are_an_error(recipe, tmp_path, vit, folder):
+    argv = ["--trunk", vit, "--data", folder, "--ways", "lpft", "--counts", "1", "--seeds", "1"]
+    with pytest.raises(ValueError, match="no run gave a figure; the first failed: way=lpft"):
+        run(recipe, tmp_path / "out", *argv, "--fit.steps", 1)
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["--counts", "99,100"], "class '1' has 91 pictures, 99 are wanted"),
+        (["--k", "99"], "--k is 99, but this trunk has 3 blocks"),
         (["--ways", "full,fulll"], "way 'fulll' is not known; choose from scratch, head,"),
         (["--counts", "2,few"], "--counts '2,few' --seeds 3: give numbers such as 2,20"),
         (["--counts", "-2"], "--counts '-2' --seeds 3: give numbers such as 2,20"),

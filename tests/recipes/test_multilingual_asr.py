@@ -10,9 +10,11 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from mtl import Model
+from mtl.config import Fit
 from mtl.data.manifest import ManifestError, read_manifest
 from mtl.data.splits import Source
 from mtl.data.synthetic import make_corpus
+from mtl.recogniser import Net
 from mtl.tune.lhuc import Scale
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "multilingual_asr.py"
@@ -23,11 +25,15 @@ def own_cache(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("MTL_CACHE", str(tmp_path_factory.getbasetemp() / "mtl"))
 
 
-def run(*argv):
+def recipe():
     spec = importlib.util.spec_from_file_location("multilingual_asr", RECIPE)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main([str(word) for word in argv])
+    return module
+
+
+def run(*argv):
+    recipe().main([str(word) for word in argv])
 
 
 def test_smoke_ends_with_the_figures_and_a_model_that_loads(tmp_path, capsys):
@@ -37,7 +43,7 @@ def test_smoke_ends_with_the_figures_and_a_model_that_loads(tmp_path, capsys):
     assert set(figures["tasks"]) == {*languages, "language"}
     assert all(figures["tasks"][lang]["n"] == 4 for lang in languages)
     assert set(figures["comparisons"]["alone"]) == {"nl"}
-    assert [claim["claim"] for claim in figures["claims"]] == ["shared layers help nl (CER)"]
+    assert figures["claims"] == [] and figures["notes"][0] == "smoke run: the figures mean nothing"
     assert f"{100 * figures['tasks']['nl']['cer']:.2f}" in capsys.readouterr().out
     assert languages < set(Model.from_pretrained(tmp_path / "model").tasks)
     page = (tmp_path / "report.html").read_text("utf-8")
@@ -117,6 +123,33 @@ def test_a_wrong_manifest_ends_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(RECIPE), "--data", str(tmp_path / "no.jsonl")])
     with pytest.raises(SystemExit, match=r"error: .*no\.jsonl: no such manifest"):
         runpy.run_path(str(RECIPE), run_name="__main__")
+
+
+def test_the_language_alone_trains_as_the_others_do():
+    config = recipe().Config
+    fit = Fit(precision="no", threads=3, workers=1, lr=1e-4)
+    alone = config(fit=fit).alone
+    assert (alone.precision, alone.threads, alone.workers, alone.lr) == ("no", 3, 1, Fit().lr)
+    alone = config(fit=fit, alone=Fit(precision="bf16", threads=2)).alone
+    assert (alone.precision, alone.threads, alone.workers) == ("bf16", 2, 1)
+
+
+def test_a_trunk_is_named_once():
+    config = recipe().Config
+    assert config(trunk="a").net.trunk == config(net=Net(trunk="a")).net.trunk == "a"
+    assert config(trunk="a", net=Net(trunk="a")).net.trunk == "a", "as config.yaml has it"
+    with pytest.raises(ValueError, match=r"--trunk a --net\.trunk b: give one"):
+        config(trunk="a", net=Net(trunk="b"))
+
+
+def test_languages_that_the_corpus_cannot_speak_are_named():
+    for low in ("nl=60", "xx=60"):
+        with pytest.raises(ValueError, match="there is no language 'xx' to speak"):
+            Source(languages="xx", low_resource=low, smoke=True).read()
+    with pytest.raises(
+        ValueError, match=r"^en: the embedded corpus needs a count, such as en=1500"
+    ):
+        Source(languages="en", smoke=True).read()
 
 
 @pytest.mark.parametrize("share", [1, 0, -0.1, 7])

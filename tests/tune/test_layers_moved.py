@@ -96,11 +96,12 @@ def test_names_mean_what_peft_means(names, prefixes):
     ("names", "message"),
     [
         ("b1", r"'b1' matches nothing; there are stems, stems.speech, .*; for endings give a list"),
-        (["linear", "ear"], "'ear' matches nothing"),
+        (["linear", "ear"], "'ear' matches nothing.*; blocks, for ranges .*: b1, b2, b3$"),
         ("trunk.blocks.b1(", r"'trunk.blocks.b1\(' is not a regular expression: missing \)"),
         ("b1:b4", r"'b1:b4': no block \['b4'\]; this trunk has: b1, b2, b3"),
         ("b3:b2", "block 'b3' comes after 'b2'"),
         ([], "no names were given"),
+        (None, "no names were given"),
     ],
 )
 def test_names_that_match_nothing_are_refused(act, names, message):
@@ -109,6 +110,11 @@ def test_names_that_match_nothing_are_refused(act, names, message):
     with pytest.raises(ValueError, match=message):
         act(model, names)
     assert not changed(before, model) and trained(model) == set(dict(model.named_parameters()))
+
+
+def test_values_come_from_a_model_and_not_from_its_name():
+    with pytest.raises(ValueError, match="source 'runs/model' is neither a model nor a state dict"):
+        copy(normed(), "runs/model", ":b1")
 
 
 def test_a_report_lists_names_and_shapes():

@@ -1,0 +1,67 @@
+"""What a recipe's command line refuses before anything is trained, and how a recipe ends."""
+
+import importlib.util
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mtl.config import launch, parse
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@dataclass
+class Tiny:
+    """Settings."""
+
+    out: Path = Path("runs/tiny")
+    """folder"""
+
+
+def test_a_folder_with_the_figures_of_another_recipe_is_refused(tmp_path):
+    argv, file = ["--out", str(tmp_path)], tmp_path / "metrics.json"
+    file.write_text(json.dumps({"recipe": "one"}, indent=1))
+    assert parse(Tiny, "", argv, "one").out == tmp_path
+    with pytest.raises(ValueError, match=r"--out .* holds the figures of one; give another folder"):
+        parse(Tiny, "", argv, "two")
+    for text in ("{", "[]", "{}"):
+        file.write_text(text)
+        assert parse(Tiny, "", argv, "two").out == tmp_path, "no recipe wrote this"
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.py")), ids=lambda path: path.stem)
+def test_every_recipe_refuses_the_folder_of_another(recipe, tmp_path):
+    (tmp_path / "metrics.json").write_text('{"recipe": "other"}')
+    spec = importlib.util.spec_from_file_location(recipe.stem, recipe)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.raises(ValueError, match="holds the figures of other; give another folder"):
+        module.main(["--smoke", "--out", str(tmp_path)])
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no folder that none can write to")
+def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path):
+    parse(Tiny, "", ["--out", str(tmp_path / "new" / "run")])
+    assert list(tmp_path.iterdir()) == [], "trying leaves nothing behind"
+    with pytest.raises(ValueError, match=r"^--out /proc/run cannot be written: \w+"):
+        parse(Tiny, "", ["--out", "/proc/run"])
+
+
+def test_help_tells_how_a_list_and_a_dash_are_written(capsys):
+    with pytest.raises(SystemExit):
+        parse(Tiny, "", ["--help"])
+    assert "--data a.jsonl b.jsonl" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_recipe_that_is_stopped_exits_as_shells_expect(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stopped:
+        launch(main)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "stopped; start the same command again to resume\n"
