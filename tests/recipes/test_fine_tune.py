@@ -176,11 +176,13 @@ def test_runs_that_all_fail_are_an_error(recipe, tmp_path, vit, folder):
         (["--counts", ""], "--counts '' --seeds 3: give numbers such as 2,20"),
         (["--seeds", "0"], "--counts '2,5,20,80' --seeds 0: .* at least 1 seed"),
         (["--data", "missing"], "missing: no such file or folder"),
-        (["--known", str(RECIPE.parent)], "recipes holds no"),
+        (["--known", "nothing"], "nothing holds no"),
     ],
 )
 def test_wrong_options_are_refused_before_training(argv, message, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(mtl.problem, "learn", refuse)
+    (tmp_path / "nothing").mkdir()
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message) as error:
         recipe.main([*argv, "--out", str(tmp_path / "out")])
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
