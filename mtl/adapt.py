@@ -180,14 +180,19 @@ def adapt(
     found: dict[str, Adapted] = {}
     for run in [speakers] if settings.by_member else [{name: speakers[name]} for name in speakers]:
         lessons = {name: _lesson(model, name, said, settings, cache) for name, said in run.items()}
-        adapted = _train(model, lessons, settings, source, cache)
+        adapted, failed = _train(model, lessons, settings, source, cache)
         for number, (name, lesson) in enumerate(lessons.items(), 1):
             member = number if settings.by_member else None
             strength = _strength(model, adapted, name, member, lesson, cache)
             notes = asdict(settings) | {"lr": settings.fit().lr, "utterances": len(lesson.learnt)}
             delta = take(adapted, model, name, member, strength, **notes)
-            found[name] = Adapted(delta, lesson.skips)
+            found[name] = Adapted(delta, lesson.skips + _failures(lesson.learnt, failed))
     return found
+
+
+def _failures(said: Sequence[Utterance], failed: Mapping[str, str]) -> list[Skip]:
+    """Give the utterances that could not be loaded, or whose loss was not finite, while adapting."""
+    return [Skip(u.id, u.where, u.lang, "failed", failed[u.id]) for u in said if u.id in failed]
 
 
 class _Lesson(NamedTuple):
@@ -221,8 +226,8 @@ def _train(
     settings: Adapt,
     source: Sequence[Utterance],
     cache: Cache,
-) -> Model:
-    """Give an adapted copy, whose member n is the n-th speaker."""
+) -> tuple[Model, dict[str, str]]:
+    """Give an adapted copy, whose member n is the n-th speaker, and what was skipped (id: reason)."""
     torch.manual_seed(settings.seed)
     said = [utterance for lesson in lessons.values() for utterance in lesson.learnt]
     langs = {utterance.lang for utterance in said}
@@ -235,11 +240,12 @@ def _train(
         _replay(adapted)
         old = Speech(source, adapted, REPLAY, augment=masks, cache=cache, groups=groups)
         streams[REPLAY] = Stream(old, settings.seconds)
-    fit(adapted, streams, settings.fit(), methods=_methods(adapted, settings, langs), show=False)
+    methods = _methods(adapted, settings, langs)
+    done = fit(adapted, streams, settings.fit(), methods=methods, show=False)
     for name in [name for name, task in adapted.tasks.items() if task.stream == REPLAY]:
         del adapted.tasks[name]
     adapted.streams.pop(REPLAY, None)
-    return adapted
+    return adapted, done.skipped
 
 
 def _methods(adapted: Model, settings: Adapt, langs: Collection[str]) -> dict[str, Method]:

@@ -61,6 +61,9 @@ class Config(Source):
     out: Path = Path("runs/multilingual_asr")
     """folder for checkpoints, model and figures; a run started again with it resumes"""
     net: Net = field(default_factory=Net)
+    augment: Augment = field(
+        default_factory=lambda: Augment(time_masks=2, time_frames=25, bin_masks=2, bins=15)
+    )
     fit: Fit = field(default_factory=lambda: Fit(steps=1600, average=5, save_every=50))
     alone: Fit = field(
         default_factory=lambda: Fit(
@@ -124,8 +127,7 @@ def _train(
     for note in notes:
         CONSOLE.print(note, markup=False)
     groups = sat(model, kept) if config.sat else {}
-    masks = Augment(time_masks=2, time_frames=25, bin_masks=2, bins=15, seed=settings.seed)
-    augment = replace(masks, nobody=config.sat)
+    augment = replace(config.augment, seed=settings.seed, nobody=config.sat)
     mix = dict.fromkeys(splits.low, config.share) if len(splits.languages) > 1 else "proportional"
     data = Speech(kept, model, augment=augment, cache=cache, groups=groups)
     scarce = set(splits.languages) <= set(splits.low)

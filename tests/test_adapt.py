@@ -321,6 +321,18 @@ def test_unsupervised_adaptation_holds_nothing_out(base, known):
 # What cannot be used
 
 
+def test_what_fails_while_adapting_is_named(base, said, folder, monkeypatch):
+    path = folder / "going.wav"
+    path.write_bytes(said[0].audio.read_bytes())
+    going = replace(said[0], id="going", audio=path)
+    screen = mtl.adapt.screen
+    # The file vanishes after it was looked at.
+    monkeypatch.setattr(mtl.adapt, "screen", lambda *a: (path.unlink(), screen(*a))[1])
+    (skip,) = learn(base, [*said[1:], going]).skips
+    assert (skip.id, skip.kind, skip.where) == ("going", "failed", said[0].where)
+    assert str(path) in skip.reason
+
+
 @pytest.fixture(scope="module")
 def bad(folder):
     """Utterances that teach nothing: {kind: utterance}."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 STEPS = 20  # speeds are multiples of 1/20: the resampling kernel stays small
@@ -20,7 +21,8 @@ class Augment:
     SpecAugment (Park 2019): `time_masks` stretches of up to `time_frames` frames, together at most
     `time_share` of the utterance, and `bin_masks` bands of up to `bins` mel bins, together at most
     `bin_share` of them (of 13 cepstra two wide bands would leave nothing), are set to the mean.
-    Speed perturbation (Ko 2015) plays the samples at one of the `speeds`, multiples of 0.05. White
+    Speed perturbation (Ko 2015) plays the samples at one of the `speeds`, multiples of 0.05;
+    precomputed frames are stretched in time, their pitch stays. White
     noise is added at a random signal-to-noise ratio within `noise_db`. In a share `nobody` of the draws an
     utterance is nobody's: its group numbers are 0. `draws` > 0 repeats the draws of the first `draws`
     epochs, so that caches of what a frozen part computes stay exact. Raises ValueError for other speeds
@@ -103,3 +105,15 @@ def change_speed(samples: Tensor, speed: float, hz: int) -> Tensor:
 
     changed: Tensor = resample(samples, round(speed * STEPS) * hz // STEPS, hz)
     return changed
+
+
+def change_tempo(frames: Tensor, speed: float) -> Tensor:
+    """Stretch precomputed frames (T, D) in time: about T / speed remain, between neighbours on a line.
+
+    >>> change_tempo(torch.tensor([[0.0], [1.0], [2.0], [3.0]]), 2.0).tolist()
+    [[0.5], [2.5]]
+    """
+    if speed == 1.0:
+        return frames
+    size = max(1, round(len(frames) / speed))
+    return F.interpolate(frames.float().T[None], size=size, mode="linear")[0].T

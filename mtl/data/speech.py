@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mtl.batch import Example
 from mtl.data.audio import audio_seconds, read_audio, read_frames
-from mtl.data.augment import Augment, change_speed
+from mtl.data.augment import Augment, change_speed, change_tempo
 from mtl.data.cache import Cache, content_key
 from mtl.data.manifest import Utterance
 from mtl.encoder import Encoder
@@ -119,6 +119,8 @@ class Speech:
             if utterance.audio is not None:
                 samples = change_speed(samples, speed, self._stem.hz)
                 samples = noise.noise(samples, utterance.id, draw) if noise else samples
+            else:
+                samples = change_tempo(samples, speed)
             return self._stem.prepare(samples)
 
         # Features are read as fast as a cache of them would be.

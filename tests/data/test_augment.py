@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtl.data.augment import Augment, change_speed
+from mtl.data.augment import Augment, change_speed, change_tempo
 
 EVERYTHING = Augment(time_masks=2, time_frames=9, bin_masks=2, bins=5, speeds=(0.9, 1.0, 1.1))
 EVERYTHING = Augment(**{**EVERYTHING.__dict__, "noise_db": (5.0, 20.0)})
@@ -133,6 +133,17 @@ def test_speed_changes_length_and_pitch(speed):
     assert len(changed) == pytest.approx(hz / speed, abs=1)
     loudest = int(torch.fft.rfft(changed).abs().argmax()) * hz / len(changed)
     assert loudest == pytest.approx(tone * speed, rel=0.01)
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.9, 1.0, 1.1, 1.25])
+def test_tempo_stretches_frames_and_keeps_what_they_hold(speed):
+    ramp = torch.arange(200.0)[:, None] * torch.tensor([1.0, -2.0])
+    changed = change_tempo(ramp, speed)
+    assert changed.shape == (round(200 / speed), 2)
+    inner = changed[5:-5]
+    assert torch.allclose(inner[:, 1], -2 * inner[:, 0])
+    assert torch.allclose(inner[1:, 0] - inner[:-1, 0], torch.tensor(200 / len(changed)), atol=1e-3)
+    assert (change_tempo(ramp, 1.0) is ramp) and len(change_tempo(ramp[:1], 9.0)) == 1
 
 
 @pytest.mark.parametrize("speeds", [(), (0.0,), (1.0, -0.9), (1.03,), (0.01,)])
