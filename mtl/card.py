@@ -124,7 +124,7 @@ def _gives(head: Head) -> str:
 
 def _kind(model: Model, task: str) -> str:
     """Give the hub's name for a kind of task."""
-    if "cer" in model.head(task).metrics:
+    if {"cer", "per"} & {*model.head(task).metrics}:
         return "automatic-speech-recognition"
     sound = model.tasks[task].stream == "speech"
     return f"{'audio' if sound else 'image'}-classification"

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mtl.head import Prediction
+from mtl.languages import PHONEMES
 from mtl.metrics import METRICS, Interval, bootstrap, error_rate
 from mtl.model import Model
-from mtl.predict import predict
+from mtl.predict import Decoder, predict
 from mtl.stream import Data
+from mtl.text import TextRules, normalise
 
 
 class Row(NamedTuple):
@@ -90,20 +92,28 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model, data: Mapping[str, Data], *, batch: float = 60.0, accelerator: Any = None
+    model: Model,
+    data: Mapping[str, Data],
+    *,
+    batch: float = 60.0,
+    accelerator: Any = None,
+    decoders: Mapping[str, Decoder] | None = None,
 ) -> Evaluation:
     """Evaluate every task that is not auxiliary on the labels that the data sets, by stream, hold for it.
 
     An example that cannot be used (unreadable, too short) counts as an error and keeps its row. With an
-    accelerator the batches are shared between processes, and all of them get the whole result.
+    accelerator the batches are shared between processes, and all of them get the whole result. `decoders`
+    decide, by task, in the place of its head's `predict`; those of heads of phones write words, which are
+    compared with the text.
     """
     share = (
         (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
     )
     autocast = nullcontext if accelerator is None else accelerator.autocast
+    how = {"batch": batch, "share": share, "autocast": autocast, "decoders": decoders}
     rows = []
     for stream, items in data.items():
-        rows += _stream_rows(model, stream, items, batch, share, autocast)
+        rows += _stream_rows(model, stream, items, **how)
     if share[1] > 1:
         from accelerate.utils import gather_object
 
@@ -112,7 +122,7 @@ def evaluate(
 
 
 def _stream_rows(
-    model: Model, stream: str, data: Data, batch: float, share: tuple[int, int], autocast: Any
+    model: Model, stream: str, data: Data, **how: Any
 ) -> list[tuple[tuple[str, int], Row]]:
     tasks = [task for task in model.tasks_of(stream) if not task.auxiliary]
 
@@ -120,16 +130,14 @@ def _stream_rows(
         known = data.labels(index)
         return [task.name for task in tasks if (task.label or task.name) in known]
 
-    answers = predict(
-        model, data, stream, tasks=select, batch=batch, share=share, autocast=autocast
-    )
+    answers = predict(model, data, stream, tasks=select, **how)
     speakers = data.column("speaker")
     rows = []
     for answer in answers:
         for name in select(answer.example):
-            label = data.labels(answer.example)[model.tasks[name].label or name]
             prediction = answer.predictions.get(name, Prediction("", 0.0))
-            row = _row(model, name, label, prediction)
+            labels = data.labels(answer.example)
+            row = _row(model, name, labels, prediction, name in (how.get("decoders") or {}))
             speaker = speakers[answer.example]
             # An unknown speaker is a group alone: one group of all would leave no interval.
             group = answer.id if speaker == "unknown" else speaker
@@ -138,10 +146,15 @@ def _stream_rows(
     return rows
 
 
-def _row(model: Model, task: str, label: Any, prediction: Prediction) -> Row:
-    head = model.head(task)
-    reference = head.reference(label)
+def _row(
+    model: Model, task: str, labels: Mapping[str, Any], prediction: Prediction, decoded: bool
+) -> Row:
+    head, name = model.head(task), model.tasks[task].label or task
     chosen = model.tasks[task].metric
     metrics = head.metrics if chosen is None else (chosen,)
+    reference = head.reference(labels[name])
+    if decoded and metrics == ("per",):  # a lexicon made words of phones
+        text = labels.get(name.removesuffix(PHONEMES), labels.get("text", ""))
+        reference, metrics = normalise(text, TextRules()), ("cer", "wer")
     counts = {name: METRICS[name].per_example(reference, prediction.value) for name in metrics}
     return Row(task, "", "", reference, prediction.value, prediction.confidence, counts)

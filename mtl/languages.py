@@ -8,6 +8,7 @@ from mtl.model import Model
 
 AUTO = "auto"
 SPEECH = "speech"
+PHONEMES = "-phonemes"  # behind a language: its label in IPA
 
 
 class Transcript(NamedTuple):
@@ -69,14 +70,22 @@ def choose(model: Model, lang: str = AUTO, stream: str = SPEECH) -> Choice:
 
 
 def writers(model: Model, stream: str = SPEECH) -> dict[str, str]:
-    """Give the languages that a model writes, each with its task; "text" is a task for all languages."""
-    tasks = [task for task in model.tasks_of(stream) if not task.auxiliary]
-    labels = {task.label or task.name: task.name for task in tasks}
-    return {
-        label: name
-        for label, name in labels.items()
-        if "cer" in model.head(name).metrics and not label.endswith("phonemes")
-    }
+    """Give the languages that a model writes, each with its task; "text" is a task for all languages.
+
+    A language that no task writes in letters has the task that writes its phonemes, if there is one.
+    """
+    letters, phones = dict[str, str](), dict[str, str]()
+    for task in model.tasks_of(stream):
+        label, metrics = task.label or task.name, model.head(task.name).metrics
+        if task.auxiliary or label == PHONEMES.strip("-"):
+            continue
+        if label.endswith(PHONEMES) and "per" in metrics:
+            phones[label.removesuffix(PHONEMES)] = task.name
+        elif "cer" in metrics and not label.endswith(PHONEMES):
+            letters[label] = task.name
+    if "text" in letters:
+        return letters
+    return letters | {lang: task for lang, task in phones.items() if lang not in letters}
 
 
 def language_task(model: Model, stream: str = SPEECH) -> str | None:

@@ -1,7 +1,8 @@
 """Load: a saved model as something to call on recordings or images."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,17 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl.batch import Example
-from mtl.data.audio import audio_seconds, read_audio, read_frames
+from mtl.data.audio import Recording, audio_seconds, open_audio, read_frames
 from mtl.data.images import read_pixels
+from mtl.data.samples import Samples
+from mtl.decode.beam import Search
+from mtl.decoding import beams
 from mtl.delta import SUFFIX, folder_beside, read, wear
 from mtl.encoder import Encoder
 from mtl.head import Prediction
 from mtl.languages import AUTO, Choice, Transcript, choose, writers
+from mtl.long import CHUNK, Told, transcribe
 from mtl.model import Model
-from mtl.predict import Answer, predict
+from mtl.predict import Answer, Decoder, predict
 
 FRAMES = (".npy", ".npz")  # files of precomputed frames
-CHANNELS = 8  # of an array of sound, at most: it may be precomputed frames
 Input = str | PathLike[str] | NDArray[Any] | Tensor
 
 
@@ -41,12 +45,14 @@ def load(
     *,
     speaker: str | None = None,
     speakers: str | PathLike[str] | None = None,
+    search: Search | None = None,
 ) -> "Loaded":
     """Load a model by folder or hub id, onto `device` (default: the GPU if there is one).
 
     With `speaker` it is as `mtl adapt` made it for this person, whose delta lies in the folder `speakers`
-    (default: the one beside the model's folder). Raises what `Model.from_pretrained` and `mtl.delta.read`
-    and `wear` raise, and ValueError for `speakers` without `speaker`.
+    (default: the one beside the model's folder). With `search` it writes by a beam search, see
+    `mtl.decoding.beams`. Raises what `Model.from_pretrained` and `mtl.delta.read` and `wear` raise, and
+    ValueError for `speakers` without `speaker`.
 
     >>> import tempfile, mtl
     >>> from mtl.heads.classify import Classify
@@ -66,17 +72,18 @@ def load(
     if speaker is None:
         if speakers is not None:
             raise ValueError(f"speakers {str(speakers)!r}: name the speaker as well")
-        return Loaded(model.to(device))
+        return Loaded(model.to(device), search=search)
     delta = read(Path(speakers or folder_beside(source), f"{speaker}{SUFFIX}"))
     numbers = wear(model, [delta])
-    return Loaded(model.to(device), numbers[delta.name])
+    return Loaded(model.to(device), numbers[delta.name], search)
 
 
 class Loaded:
     """A model, in `model`, to call on sounds or images; `speaker` numbers who speaks, 0 is nobody."""
 
-    def __init__(self, model: Model, speaker: int = 0) -> None:
-        self.model, self.speaker = model, speaker
+    def __init__(self, model: Model, speaker: int = 0, search: Search | None = None) -> None:
+        self.model, self.speaker, self.search = model, speaker, search
+        self._built: dict[str, Mapping[str, Decoder]] = {}
 
     def __call__(
         self,
@@ -86,25 +93,58 @@ class Loaded:
         lang: str = AUTO,
         stream: str | None = None,
         batch: float = 60.0,
+        chunk: float = CHUNK,
     ) -> Any:
         """Give a `Transcript` (or, from a model that writes nothing, a `Label`); a list of them for a list.
 
         Sounds are files of any rate, or samples (N,) at `hz`, or (N, channels), which are mixed down; images
         are files, arrays (H, W) or (H, W, 3), or tensors (C, H, W), bytes or 0 to 1. `lang` names the
         language, "auto" lets the model tell it. `batch` is the seconds of audio (or images) that run at
-        once. Raises ValueError for what cannot be read, is no input of this model, or sounds like a language
-        that it does not write.
+        once, `chunk` the longest piece of a sound that is written whole: longer ones are cut at their pauses.
+        Raises ValueError for what cannot be read, is no input of this model, or sounds like a language that
+        it does not write.
         """
         several = isinstance(given, list | tuple)
         inputs: Any = given if several else [given]
         stream = self._only_stream() if stream is None else stream
-        data = Inputs(inputs, self.model.stem(stream), hz, self.speaker)
-        writes = bool(writers(self.model, stream))
-        choice = choose(self.model, lang, stream) if writes else None
-        tasks = choice.tasks() if choice else None
-        answers = predict(self.model, data, stream, tasks=tasks, batch=batch)
-        replies = [_reply(answer, choice) for answer in answers]
+        if writers(self.model, stream):
+            settings: dict[str, Any] = {"lang": lang, "batch": batch, "chunk": chunk}
+            replies: list[Any] = [
+                _transcript(told) for told in self.listen(inputs, hz, stream=stream, **settings)
+            ]
+        else:
+            data = Inputs(inputs, self.model.stem(stream), hz, self.speaker)
+            replies = [_label(answer) for answer in predict(self.model, data, stream, batch=batch)]
         return replies if several else replies[0]
+
+    def listen(
+        self,
+        given: Sequence[Input],
+        hz: int | None = None,
+        *,
+        lang: str = AUTO,
+        stream: str | None = None,
+        timed: bool = False,
+        **settings: Any,
+    ) -> Iterator[Told]:
+        """Give what is said in each sound, or the problem with it, one after the other.
+
+        Where `timed` with the words and their times. `settings` are those of `mtl.long.transcribe`.
+        """
+        stream = self._only_stream() if stream is None else stream
+        data = Inputs(given, self.model.stem(stream), hz, self.speaker)
+        choice = choose(self.model, lang, stream)
+        if self.search is not None:
+            settings.setdefault("decoders", self._beams(choice, stream))
+        yield from transcribe(self.model, data, choice, stream=stream, timed=timed, **settings)
+
+    def _beams(self, choice: Choice, stream: str) -> Mapping[str, Decoder]:
+        """Give the beam searches for a choice of languages; building one takes longer than a sentence."""
+        lang = "" if choice.detector else choice.lang
+        if lang not in self._built:
+            assert self.search is not None
+            self._built[lang] = beams(self.model, self.search, lang, stream)
+        return self._built[lang]
 
     def _only_stream(self) -> str:
         """Give the one stream that tasks read."""
@@ -150,7 +190,20 @@ class Inputs:
     def example(self, index: int, draw: int | None = None, targets: bool = True) -> Example:
         """Read and prepare an input."""
         raw = self._raw[index]
-        taken = self._pixels(raw) if self.image else self._samples(raw)
+        return self._prepared(index, self._pixels(raw) if self.image else self._samples(raw))
+
+    def opened(self, index: int) -> AbstractContextManager[Recording | Samples] | None:
+        """Open a sound, to read it in parts; None for images and precomputed frames."""
+        raw = self._raw[index]
+        return None if self.image or self._has_frames(raw) else self._open(raw)
+
+    def cut(self, index: int, offset: float, seconds: float) -> Example:
+        """Read and prepare a part of a sound."""
+        with self._open(self._raw[index]) as sound:
+            samples = sound.cut(self._stem.hz, offset, seconds)
+        return self._prepared(index, torch.from_numpy(samples))
+
+    def _prepared(self, index: int, taken: Tensor) -> Example:
         groups = {"speaker": self._speaker}
         return Example(self._stem.prepare(taken), groups=groups, id=self.ids[index])
 
@@ -169,32 +222,21 @@ class Inputs:
     def _pixels(self, raw: Path | Tensor) -> Tensor:
         return read_pixels(raw) if isinstance(raw, Path) else raw
 
-    def _samples(self, raw: Path | Tensor) -> Tensor:
+    def _has_frames(self, raw: Path | Tensor) -> bool:
+        """Say whether an input is precomputed frames."""
         if isinstance(raw, Path):
-            found = read_frames(raw) if raw.suffix in FRAMES else read_audio(raw, self._stem.hz)
-            return torch.from_numpy(found)
-        if raw.dim() == 2 and self._hz is None:
-            return raw.float()  # precomputed frames, whose stem looks at their width
-        sound = raw.dim() == 1 or (raw.dim() == 2 and min(raw.shape) <= CHANNELS)
-        if self._hz is None or not sound or not raw.numel():
-            raise ValueError(
-                f"an array of {tuple(raw.shape)}: give samples (N,) or (N, channels) and their rate, "
-                "hz, or precomputed frames (T, D) without it"
-            )
-        if raw.dtype == torch.uint8:
-            raw = (raw.float() - 128) / 128  # of bytes, unlike all else, 128 is silence
-        elif not raw.is_floating_point():
-            raw = raw / torch.iinfo(raw.dtype).max
-        if raw.dim() == 2:
-            raw = raw.mean(dim=int(raw.shape[1] < raw.shape[0]))
-        if not raw.isfinite().all():
-            raise ValueError("samples that are NaN or infinite")
-        if self._hz == self._stem.hz:
-            return raw.float()
-        from torchaudio.functional import resample
+            return raw.suffix in FRAMES
+        return raw.dim() == 2 and self._hz is None
 
-        resampled: Tensor = resample(raw.float(), self._hz, self._stem.hz)
-        return resampled
+    def _open(self, raw: Path | Tensor) -> AbstractContextManager[Recording | Samples]:
+        return open_audio(raw) if isinstance(raw, Path) else nullcontext(Samples(raw, self._hz))
+
+    def _samples(self, raw: Path | Tensor) -> Tensor:
+        """Give samples (N,), or frames (T, D), whose stem looks at their width."""
+        if self._has_frames(raw):
+            return torch.from_numpy(read_frames(raw)) if isinstance(raw, Path) else raw.float()
+        with self._open(raw) as sound:
+            return torch.from_numpy(sound.cut(self._stem.hz))
 
 
 def takes_images(stem: Encoder) -> bool:
@@ -229,14 +271,18 @@ def _checked(given: Any, hz: int | None) -> Path | Tensor:
     )
 
 
-def _reply(answer: Answer, choice: Choice | None) -> Transcript | Label:
+def _transcript(told: Told) -> Transcript:
+    if told.transcript is None:
+        raise ValueError(_named(told.id, told.problem))
+    return told.transcript
+
+
+def _label(answer: Answer) -> Label:
     if answer.problem:
-        named = answer.problem.startswith(answer.id)
-        raise ValueError(answer.problem if named else f"{answer.id}: {answer.problem}")
-    if choice is not None:
-        try:
-            return choice.transcript(answer.predictions)
-        except ValueError as error:
-            raise ValueError(f"{answer.id}: {error}") from error
+        raise ValueError(_named(answer.id, answer.problem))
     first = next(iter(answer.predictions.values()), Prediction(None, math.nan))
     return Label(first.value, first.confidence, answer.predictions)
+
+
+def _named(name: str, problem: str) -> str:
+    return problem if problem.startswith(name) else f"{name}: {problem}"

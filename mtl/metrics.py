@@ -63,6 +63,17 @@ def edits(reference: str, hypothesis: str, unit: Literal["word", "char"]) -> tup
     return missed + out.insertions, missed + out.hits
 
 
+def phone_edits(reference: str, hypothesis: str) -> tuple[int, int]:
+    """Edit operations between phones that stand apart by spaces, as `edits` counts words.
+
+    "|", which parts words, does not count.
+
+    >>> phone_edits("n eː | d ə n", "n eː d ɛ")
+    (2, 5)
+    """
+    return edits(reference.replace("|", " "), hypothesis.replace("|", " "), "word")
+
+
 def error_rate(errors: Vector, lengths: Vector) -> float:
     """Summed errors over summed lengths, a fraction; it exceeds 1 where insertions abound.
 
@@ -194,6 +205,7 @@ METRICS = {
     for metric in (
         Metric("cer", lambda reference, text: edits(reference, text, "char"), "min"),
         Metric("wer", lambda reference, text: edits(reference, text, "word"), "min"),
+        Metric("per", phone_edits, "min"),
         Metric("accuracy", lambda reference, label: (float(reference == label), 1.0), "max"),
         Metric("error", lambda reference, label: (float(reference != label), 1.0), "min"),
     )

@@ -1,6 +1,6 @@
 """Predict: run a model over data, batched by length; answers come back in the data's order."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtl.batch import Batch, Example, Features, collate
+from mtl.batch import Batch, Example, collate
 from mtl.device import one_thread
-from mtl.head import Prediction
+from mtl.head import Prediction, Scores
+from mtl.joint import decide
 from mtl.model import Model
 from mtl.ops import masked_mean
+from mtl.polyglot import Heard, hear
 from mtl.stream import Data
 
 Select = Callable[[int], Sequence[str]]
+Decoder = Callable[[Scores], list[Prediction]]
 
 
 class Answer(NamedTuple):
@@ -36,13 +39,17 @@ def predict(
     batch: float = 60.0,
     share: tuple[int, int] = (0, 1),
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    decoders: Mapping[str, Decoder] | None = None,
 ) -> list[Answer]:
     """Predict every example of `data`, which `stream` reads.
 
     `tasks` names the tasks to answer (default: all of the stream), or gives them per index. `batch` is
     the seconds (or examples) that run at once; `share` = (rank, world) takes that part of the batches.
+    `decoders` decide, by task, in the place of its head's `predict`, such as `mtl.decode.beam.Beam`.
     Raises ValueError for a task that the model lacks, or a batch of nothing.
     """
+    for name in decoders or ():
+        model.head(name)  # raises where there is none
     every = [task.name for task in model.tasks_of(stream) if not task.auxiliary]
     select = tasks if callable(tasks) else lambda index: every if tasks is None else tasks
     answers: list[Answer] = []
@@ -51,8 +58,9 @@ def predict(
             answers += failed
             if examples:
                 with autocast(), torch.inference_mode():
-                    features = _features(model, stream, collate(examples))
-                    answers += _answers(model, features, indices, examples, select)
+                    asked = set().union(*map(select, indices))
+                    heard = _heard(model, stream, collate(examples), (), asked)
+                    answers += _answers(model, heard, indices, examples, select, decoders or {})
     return sorted(answers)
 
 
@@ -72,7 +80,7 @@ def extract(
             if failed:
                 raise ValueError(f"{failed[0].id}: {failed[0].problem}")
             with torch.inference_mode():
-                features = _features(model, stream, collate(examples), taps).at(at)
+                features = _heard(model, stream, collate(examples), taps).told.at(at)
                 means = masked_mean(features.x, features.lengths).float().cpu().numpy()
             rows.update(zip(indices, means, strict=True))
     return np.stack([rows[index] for index in range(len(data))])
@@ -124,16 +132,26 @@ def chunks(seconds: NDArray[np.float64], batch: float) -> list[list[int]]:
     return cut
 
 
-def _features(model: Model, stream: str, batch: Batch, taps: Sequence[str] = ()) -> Features:
+def _heard(
+    model: Model,
+    stream: str,
+    batch: Batch,
+    taps: Sequence[str] = (),
+    asked: Collection[str] = (),
+) -> Heard:
     """Run a batch on the model's device."""
     inner = [task.at for task in model.tasks_of(stream) if not task.auxiliary]
     wanted = {*taps, *(block for block in inner if block is not None)}
-    features: Features = model(stream, batch.to(next(model.parameters()).device), wanted)
-    return features
+    return hear(model, stream, batch.to(next(model.parameters()).device), wanted, asked)
 
 
 def _answers(
-    model: Model, features: Features, indices: list[int], examples: list[Example], select: Select
+    model: Model,
+    heard: Heard,
+    indices: list[int],
+    examples: list[Example],
+    select: Select,
+    decoders: Mapping[str, Decoder],
 ) -> list[Answer]:
     """Ask each task's head about the rows that want it."""
     predictions: list[dict[str, Prediction]] = [{} for _ in indices]
@@ -141,8 +159,11 @@ def _answers(
     for name in sorted(set().union(*wanted)):
         rows = [row for row, names in enumerate(wanted) if name in names]
         head = model.head(name)
-        scores = head.scores(features.at(model.tasks[name].at).select(torch.tensor(rows)))
-        for row, prediction in zip(rows, head.predict(scores), strict=True):
+        features = heard.of(name).at(model.tasks[name].at).select(torch.tensor(rows))
+        scores = head.scores(features)
+        decoder = decoders.get(name)
+        said = decoder(scores) if decoder else decide(model, name, features, scores)
+        for row, prediction in zip(rows, said, strict=True):
             predictions[row][name] = prediction
     return [
         Answer(index, example.id, answer)

@@ -15,7 +15,9 @@ from mtl.data.cache import Cache
 from mtl.data.manifest import Utterance
 from mtl.data.speech import Skip, Speech
 from mtl.languages import AUTO, SPEECH, choose
+from mtl.members import LANG
 from mtl.model import Model
+from mtl.polyglot import number
 from mtl.predict import predict
 
 SILENCE = 1e-4  # root mean square of samples, of 1: -80 dB
@@ -62,7 +64,8 @@ def pseudo_label(
         except ValueError as error:
             skips += [_skip(utterance, "language", str(error)) for utterance in its.values()]
             continue
-        data = Speech(list(its.values()), model, cache=cache)
+        groups = {LANG: {"": number(model, choice)}}
+        data = Speech(list(its.values()), model, cache=cache, groups=groups)
         answers = predict(model, data, SPEECH, tasks=choice.tasks())
         for (place, utterance), answer in zip(its.items(), answers, strict=True):
             try:

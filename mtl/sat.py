@@ -14,10 +14,11 @@ Differs: nobody's vector stays 1 instead of being learnt, so new speakers start 
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from mtl.data.manifest import Utterance
 from mtl.encoder import Encoder
+from mtl.members import nobody_stays
 from mtl.model import Model
 from mtl.tune.lhuc import Scale, lhuc
 
@@ -39,34 +40,27 @@ def sat(model: Model, utterances: Sequence[Utterance]) -> dict[str, dict[str, in
         )
     lhuc(model, len(speakers) + 1)
     for scale in model.modules():
-        if isinstance(scale, Scale):
-            # A hook, not a step after the update: clipping must not count this gradient either.
-            scale.a.register_hook(_nobody_fixed)  # type: ignore[no-untyped-call]
+        if isinstance(scale, Scale) and scale.column == "speaker":
+            nobody_stays(scale.a)
     return {"speaker": {"": 0} | {name: number for number, name in enumerate(speakers, 1)}}
 
 
-def _nobody_fixed(gradient: Tensor) -> Tensor:
-    """Set the first row of a gradient (size, D) to zero: with that, AdamW leaves a row of zeros alone."""
-    gradient = gradient.clone()
-    gradient[0] = 0.0
-    return gradient
-
-
 def drop(model: Model, name: str) -> None:
-    """Take an edit out again: the modules that it put around blocks, and its record.
+    """Take an edit by speaker out again: the modules that it put around blocks, and its record.
 
     Outputs become those of the examples for which it changed nothing, such as nobody's, to the bit. Raises
     ValueError for an edit that the model does not have, and for one that lies within layers (LoRA).
     """
+    ours = [e for e in model.edits if e["name"] == name and e.get("column", "speaker") == "speaker"]
     known = [entry["name"] for entry in model.edits]
-    if name not in known:
+    if not ours:
         raise ValueError(f"no edit {name!r}; this model has: {', '.join(known) or 'none'}")
     holders = [holder for holder in _holders(model) if name in holder]
     if not holders:
         raise ValueError(f"edit {name!r} changed layers themselves: it cannot be taken out")
     for holder in holders:
         del holder[name]
-    model.edits = [entry for entry in model.edits if entry["name"] != name]
+    model.edits = [entry for entry in model.edits if entry not in ours]
 
 
 def _holders(model: Model) -> list[nn.ModuleDict]:

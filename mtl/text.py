@@ -128,8 +128,10 @@ def dropped_signs(texts: Iterable[str], rules: TextRules) -> Counter[str]:
     )
 
 
-def encode(text: str, index: Mapping[str, int]) -> list[int]:
-    """The id of each character of `text`. Raises `SymbolError` for those that `index` lacks.
+def encode(text: Sequence[str], index: Mapping[str, int]) -> list[int]:
+    """The id of each symbol of a text, which is a string of characters or a list of longer symbols.
+
+    Raises `SymbolError` for those that `index` lacks.
 
     >>> encode("abba", {"a": 1, "b": 2})
     [1, 2, 2, 1]
@@ -138,13 +140,15 @@ def encode(text: str, index: Mapping[str, int]) -> list[int]:
     mtl.text.SymbolError: 'año' has symbols outside the vocabulary of 2: 'ñ' (U+00F1); ...
     """
     try:
-        return [index[char] for char in text]
+        return [index[symbol] for symbol in text]
     except KeyError:
         missing = sorted(set(text) - set(index))
-    names = ", ".join(f"{char!r} (U+{ord(char):04X})" for char in missing)
+    codes = [" ".join(f"U+{ord(char):04X}" for char in symbol) for symbol in missing]
+    names = ", ".join(f"{symbol!r} ({code})" for symbol, code in zip(missing, codes, strict=True))
     raise SymbolError(
-        f"{text!r} has symbols outside the vocabulary of {len(index)}: {names}; "
-        "normalise the text with the model's rules, or build the vocabulary from these texts too"
+        f"{''.join(text)!r} has symbols outside the vocabulary of {len(index)}: {names}; "
+        "normalise the text with the model's rules, build the vocabulary from these texts too, or "
+        "add them: mtl symbols --add"
     )
 
 

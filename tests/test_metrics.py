@@ -14,6 +14,7 @@ from mtl.metrics import (
     edits,
     error_rate,
     mean_and_range,
+    phone_edits,
     seed_interval,
     t_quantile,
     verdict,
@@ -50,6 +51,15 @@ def levenshtein(a, b):
 )
 def test_edits_by_hand(reference, hypothesis, unit, expected):
     assert edits(reference, hypothesis, unit) == expected
+
+
+def test_phone_edits_agree_with_brute_force():
+    rng = random.Random(0)
+    for _ in range(100):
+        a, b = (rng.choices(["a", "aː", "t͡ʃ", "|"], k=rng.randrange(9)) for _ in "ab")
+        bare = ([phone for phone in text if phone != "|"] for text in (a, b))
+        x, y = map(tuple, bare)
+        assert phone_edits(" ".join(a), " ".join(b)) == (levenshtein(x, y), len(x))
 
 
 def test_edits_agree_with_brute_force():
@@ -232,10 +242,12 @@ def test_metrics_measure_one_example():
     values = {
         "cer": METRICS["cer"].per_example("a cat", "a bat"),
         "wer": METRICS["wer"].per_example("a cat", "a bat"),
+        "per": METRICS["per"].per_example("k aː | t", "k a t s"),
         "accuracy": METRICS["accuracy"].per_example(("fr", 3), ("fr", 3)),
         "error": METRICS["error"].per_example("fr", "de"),
     }
-    assert values == {"cer": (1, 5), "wer": (1, 2), "accuracy": (1, 1), "error": (1, 1)}
+    rates = {"cer": (1, 5), "wer": (1, 2), "per": (2, 3)}
+    assert values == rates | {"accuracy": (1, 1), "error": (1, 1)}
     assert values.keys() == METRICS.keys()
     better = {name: metric.direction for name, metric in METRICS.items()}
-    assert better == {"cer": "min", "wer": "min", "accuracy": "max", "error": "min"}
+    assert better == dict.fromkeys((*rates, "error"), "min") | {"accuracy": "max"}

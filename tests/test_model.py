@@ -190,7 +190,7 @@ def test_edits_are_replayed_in_order(tmp_path):
     lhuc(model, size=3, blocks=["b2"])
     lhuc(model, 2, column="domain", blocks=["b1"])
     with torch.no_grad():
-        model.trunk.after["b1"]["lhuc"].a.normal_()
+        model.trunk.after["b1"]["lhuc-domain"].a.normal_()
     model.save_pretrained(tmp_path)
     loaded = Model.from_pretrained(tmp_path)
     assert loaded.edits == [

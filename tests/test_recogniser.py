@@ -1,13 +1,20 @@
-"""What a recogniser cannot be built of."""
+"""What a recogniser is built of, and what it cannot be."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 import transformers
+from toy import assert_same_weights
 
-from mtl.data.manifest import read_manifest
+from mtl.data.manifest import read_manifest, write_manifest
+from mtl.data.speech import Speech, screen
+from mtl.evaluate import evaluate
+from mtl.heads.ctc import CTC
+from mtl.languages import choose, writers
 from mtl.recogniser import Net, recogniser
+from mtl.text import TextRules
 
 
 @pytest.mark.parametrize(
@@ -18,6 +25,12 @@ from mtl.recogniser import Net, recogniser
         ({"subsample": -1}, "net.subsample is -1; give 0 or more"),
         ({"bins": -1}, "net.bins is -1; give 0 or more"),
         ({"dropout": 1.0}, "net.dropout is 1.0; it is a share"),
+        ({"symbols": "bpe"}, "net.symbols is 'bpe'; give chars or bpe:N or unigram:N"),
+        ({"attention": -0.1}, r"net.attention is -0\.1; give 0 or more"),
+        ({"language": "lin"}, "net.language is 'lin'; choose from none, vector, adapter, lhuc"),
+        ({"target": "phonemes", "shared": True}, "phonemes has no symbols of texts"),
+        ({"target": "both", "inner": ""}, "target both needs an inner block"),
+        ({"symbols": "phones"}, "net.symbols is 'phones'; give chars or bpe:N or unigram:N"),
     ],
 )
 def test_sizes_that_make_no_network_are_named(wrong, message):
@@ -35,3 +48,155 @@ def test_a_trunk_that_sees_is_refused(tmp_path):
     (tmp_path / "m.jsonl").write_text(json.dumps(line))
     with pytest.raises(ValueError, match=r"trunk .* sees pictures; the data are speech"):
         recogniser(read_manifest(tmp_path / "m.jsonl"), Net(trunk=str(tmp_path)))
+
+
+SAID = {"nl": ["een twee drie", "twee drie", "een een"], "cy": ["un dau tri", "Dau, TRI!", "dŵr"]}
+
+
+@pytest.fixture
+def said(tmp_path):
+    """Three utterances of two languages each, of one second."""
+    write_manifest(
+        tmp_path / "m.jsonl",
+        [
+            {
+                "audio_filepath": "a.wav",
+                "duration": 1,
+                "text": text,
+                "lang": lang,
+                "id": f"{lang}{n}",
+            }
+            for lang, texts in SAID.items()
+            for n, text in enumerate(texts)
+        ],
+    )
+    return read_manifest(tmp_path / "m.jsonl")
+
+
+SMALL = {"dim": 8, "depth": 2}
+
+
+def test_each_language_has_its_own_characters(said):
+    model, _ = recogniser(said, Net(**SMALL))
+    assert list(model.tasks) == ["cy", "nl", "cy-b2", "nl-b2", "language"]
+    for lang, texts in SAID.items():
+        written = {char for text in texts for char in text.lower() if char not in ",!"}
+        assert model.head(lang).symbols == sorted(written)
+        assert type(model.head(lang)) is CTC and model.head(lang).rules is None
+        assert model.head(f"{lang}-b2") is model.head(lang)
+
+
+@pytest.mark.parametrize("symbols", ["chars", "bpe:16", "unigram:16"])
+def test_one_head_may_write_all_languages(said, symbols, tmp_path):
+    model, notes = recogniser(said, Net(symbols=symbols, shared=True, inner="b1", **SMALL))
+    assert list(model.tasks) == ["text", "text-b1", "language"] and notes == []
+    assert writers(model) == {"text": "text"}
+    assert choose(model, "nl").tasks() == ["text"] and choose(model).detector == "language"
+    assert screen(said, model) == (said, [])
+    head = model.head("text-b1")
+    data = Speech(said, model)
+    for index in range(len(said)):
+        text = data.labels(index)["text"]
+        assert head.decode(head.encode(text)) == head.reference(text)
+    model.save_pretrained(tmp_path / "model")
+    assert type(model).from_pretrained(tmp_path / "model").head("text").symbols == head.symbols
+
+
+def test_pieces_per_language(said):
+    model, notes = recogniser(said, Net(symbols="bpe:500", **SMALL))
+    assert [note.partition(" pieces")[2] for note in notes] == [", as its texts hold no more"] * 2
+    for lang, texts in SAID.items():
+        head = model.head(lang)
+        assert f"{lang}: {len(head.symbols)} pieces" in "".join(notes)
+        assert all(head.decode(head.encode(text)) == head.reference(text) for text in texts)
+    with pytest.raises(ValueError, match=r"symbols of cy: 3 pieces are too few.*bpe:9"):
+        recogniser(said, Net(symbols="bpe:3", **SMALL), TextRules())
+
+
+def test_the_frame_rate_follows_the_symbols(tmp_path):
+    """8 frames are too few for 11 characters and enough for pieces; too few at 4x, when no more."""
+    line = {"audio_filepath": "a.wav", "duration": 0.3, "text": "banabanaban", "lang": "nl"}
+    write_manifest(tmp_path / "m.jsonl", [line | {"id": str(n)} for n in range(4)])
+    utterances = read_manifest(tmp_path / "m.jsonl")
+    chars, notes = recogniser(utterances, Net(**SMALL))
+    assert chars.stem("speech").subsample == 2
+    assert notes == [
+        f"nl: 100.0% of the utterances have more symbols than frames at {factor}x: 2x is taken"
+        for factor in (4, 3)
+    ]
+    pieces, _ = recogniser(utterances, Net(symbols="bpe:7", **SMALL))
+    assert pieces.stem("speech").subsample == 4
+    for model in (chars, pieces):
+        assert screen(utterances, model)[1] == []
+
+
+def test_rules_go_into_the_heads(said):
+    model, _ = recogniser(said, Net(**SMALL), TextRules(case="keep", keep="!,"))
+    assert model.head("cy").decode(model.head("cy").encode("Dau, TRI!")) == "Dau, TRI!"
+
+
+def test_telephones_get_half_the_spectrum(said):
+    stem = recogniser(said, Net(hz=8000, **SMALL))[0].stem("speech")
+    assert (stem.hz, stem.bins) == (8000, 40)
+    noise = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    assert (stem.prepare(noise).std(0) > 0.5).all(), "no filter is empty"
+
+
+def test_a_saved_recogniser_goes_on(said, tmp_path):
+    torch.manual_seed(0)
+    saved, _ = recogniser(said, Net(**SMALL))
+    saved.save_pretrained(tmp_path / "saved")
+    dutch = [replace(u, text=f"{u.text} já") for u in said if u.lang == "nl"]
+    more = [*dutch, *(replace(u, lang="fy", id=f"fy{u.id}") for u in dutch)]
+    torch.manual_seed(1)
+    model, notes = recogniser(more, Net(init=str(tmp_path / "saved")))
+    assert list(model.tasks) == ["fy", "nl", "fy-b2", "nl-b2", "language"]
+    assert_same_weights(model.trunk, saved.trunk)
+    assert_same_weights(model.stem("speech"), saved.stem("speech"))
+    old, new = saved.head("nl"), model.head("nl")
+    assert new.symbols == [*old.symbols, "j", "á"]
+    assert new.output.weight[: len(old.symbols) + 1].equal(old.output.weight)
+    assert notes[1:] == [
+        "fy: new head",
+        f"task nl: {len(old.symbols)} of {len(new.symbols)} symbols kept, 2 new: j á, 0 gone",
+    ]
+    assert screen(more, model) == (more, [])
+
+
+def test_what_cannot_go_on_is_named(said, tmp_path):
+    with pytest.raises(ValueError, match=r"net.trunk a and net.init b: give one"):
+        Net(trunk="a", init="b")
+    saved, _ = recogniser(said, Net(symbols="bpe:16", **SMALL))
+    saved.save_pretrained(tmp_path / "pieces")
+    with pytest.raises(ValueError, match=r"head 'cy' is a Pieces, net.symbols asks for a CTC"):
+        recogniser(said, Net(init=str(tmp_path / "pieces")))
+    told, _ = recogniser(said, Net(language="vector", **SMALL))
+    told.save_pretrained(tmp_path / "told")
+    with pytest.raises(ValueError, match=r"no plain recogniser: it has vector, members"):
+        recogniser(said, Net(init=str(tmp_path / "told")))
+
+
+SPOKEN = {"nl": "eːn tʋeː dri", "cy": "ɪn daɪ tri"}
+
+
+def test_phonemes_alone_or_below_the_texts(said, tmp_path):
+    spoken = [replace(u, phonemes=SPOKEN[u.lang]) for u in said]
+    alone, _ = recogniser(spoken, Net(target="phonemes", **SMALL))
+    names = ["cy-phonemes", "nl-phonemes"]
+    assert list(alone.tasks) == [*names, *(f"{name}-b2" for name in names), "language"]
+    assert alone.head("nl-phonemes").symbols == sorted([" ", *"dnritʋ", "eː"])
+    assert screen(spoken, alone) == (spoken, [])
+    both, _ = recogniser(spoken, Net(target="both", inner="b1,b2", **SMALL))
+    below = [*names, *(f"{name}-b2" for name in names)]
+    assert list(both.tasks) == ["cy", "nl", *below, "language"]
+    assert [both.tasks[name].at for name in below] == ["b1", "b1", "b2", "b2"]
+    assert both.head("nl-phonemes-b2") is both.head("nl-phonemes")
+    assert writers(both) == {"cy": "cy", "nl": "nl"}
+    assert writers(alone) == {"cy": "cy-phonemes", "nl": "nl-phonemes"}
+    for model in (alone, both):
+        model.save_pretrained(tmp_path / "model")
+        assert list(type(model).from_pretrained(tmp_path / "model").tasks) == list(model.tasks)
+        figures = evaluate(model, {"speech": Speech(spoken, model)}).tasks()
+        assert set(figures["nl-phonemes"]) >= {"per", "n"}
+    with pytest.raises(ValueError, match=r"m.jsonl:4: no phonemes to learn; give them in IPA"):
+        recogniser(said, Net(target="both", **SMALL))

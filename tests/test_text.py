@@ -92,6 +92,15 @@ def test_encode_names_every_missing_symbol():
     assert "'ñ' (U+00F1), '€' (U+20AC)" in str(error.value)
 
 
+def test_symbols_of_several_characters_are_encoded_and_named():
+    index = {"a": 1, "t͡ʃ": 2}
+    assert encode(["t͡ʃ", "a"], index) == [2, 1]
+    with pytest.raises(
+        SymbolError, match=r"'taː' has .* 'aː' \(U\+0061 U\+02D0\), 't' \(U\+0074\)"
+    ):
+        encode(["t", "aː"], index)
+
+
 def test_signs_that_are_spoken_and_dropped_are_counted():
     texts = ["kost 5€ of 3% + 2°", "5€: 'zo', ^ maar"]
     assert dropped_signs(texts, PLAIN) == {"€": 2, "%": 1, "+": 1, "°": 1}

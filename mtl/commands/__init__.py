@@ -4,7 +4,11 @@ A command file has `arguments(parser)` and `run(args) -> exit code`; its docstri
 torch, and what imports torch, inside functions: `mtl --help` should take no seconds.
 """
 
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mtl.decode.beam import Search
 
 
 def count(text: str) -> int:
@@ -12,3 +16,32 @@ def count(text: str) -> int:
     if not text.isdecimal():
         raise ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
+
+
+def search_options(parser: ArgumentParser) -> None:
+    """Declare the options of a beam search, any of which turns it on."""
+    group = parser.add_argument_group("beam search (needs the extra 'lm')")
+    add = group.add_argument
+    files = "FILE or LANG=FILE,..."
+    add("--beam", type=count, metavar="N", help="texts kept after each frame, 50 unless told")
+    add("--lm", metavar=files, help="n-gram model, ARPA or KenLM binary: see `mtl lm`")
+    add("--lexicon", metavar=files, help="words that may be written: a line for each")
+    hot = "words and phrases that are expected, with commas between"
+    add("--hotwords", type=_phrases, metavar="WORDS", help=hot)
+    add("--lm-weight", type=float, metavar="W", help="weight of the model, 0.5 unless told")
+    add("--word-score", type=float, metavar="NATS", help="added for each word, 0 unless told")
+
+
+def read_search(args: Namespace) -> "Search | None":
+    """Give the beam search that the options ask for. Raises ValueError for values out of range."""
+    names = ("beam", "lm", "lexicon", "hotwords", "lm_weight", "word_score")
+    given = {name: getattr(args, name) for name in names}
+    if all(value is None for value in given.values()):
+        return None
+    from mtl.decode.beam import Search
+
+    return Search(**{name: value for name, value in given.items() if value is not None})
+
+
+def _phrases(text: str) -> tuple[str, ...]:
+    return tuple(phrase.strip() for phrase in text.split(",") if phrase.strip())

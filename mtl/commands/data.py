@@ -1,26 +1,33 @@
-"""data: check a manifest, or make a speech corpus.
+"""data: check a manifest, make a speech corpus, or import one from another format.
 
 mtl data check train.jsonl
 mtl data make --languages en=100,nl=20
+mtl data import common_voice cv-corpus-17.0/nl --split train --out train.jsonl
 """
 
+import importlib
 import json
+import pkgutil
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import mtl.data.imports
 from mtl.commands import count
+from mtl.data.imports import FIELDS, LEVELS, Ask, Skip
 
 if TYPE_CHECKING:
     from mtl.data.check import Language
+    from mtl.data.importing import Report
 
 SHOWN = 60  # symbols of a language in the table
+NAMED = 5  # skips of one kind on the screen; a file names all
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """Declare the two commands."""
-    parts = parser.add_subparsers(metavar="check|make", required=True)
+    """Declare the three commands."""
+    parts = parser.add_subparsers(metavar="check|make|import", required=True)
 
     text = "list every defect of a manifest and its files, then what it holds; exit code 1 if any"
     check = parts.add_parser("check", help=text, description=text)
@@ -48,6 +55,60 @@ def arguments(parser: ArgumentParser) -> None:
     add("--test", type=count, default=100, help="test utterances per language (default: 100)")
     add("--seed", type=int, default=0, help="seed of texts and voices (default: 0)")
     add("--folder", type=Path, help="where (default: $MTL_CACHE, else ~/.cache/mtl)")
+
+    _import_arguments(parts)
+
+
+def _import_arguments(parts: Any) -> None:
+    """Declare `import`; the formats are the files of `mtl/data/imports`."""
+    formats = [found.name for found in pkgutil.iter_modules(mtl.data.imports.__path__)]
+    lines = [importlib.import_module(f"mtl.data.imports.{name}").__doc__ for name in formats]
+    heads = [str(line).partition("\n")[0].partition(": ") for line in lines]
+    text = "write a manifest of a corpus in another format; no audio that lies in files is copied"
+    about = "\n".join(f"  {name:<13} {what}" for name, _, what in heads)
+    part = parts.add_parser("import", help=text, description=f"{text}\n\nformats:\n{about}")
+    part.set_defaults(part=_import)
+    add = part.add_argument
+    add("format", choices=formats, metavar="FORMAT", help="one of those above")
+    add("source", metavar="SOURCE", help="a folder, a file, or a hub id")
+    add("--out", type=Path, required=True, metavar="FILE", help="the manifest to write")
+    add("--lang", default="", help="language of all utterances, whatever the source says")
+    add("--split", default="", help="part of the source (default: train, where there are parts)")
+    add("--subset", default="", help="mls: 9hr, 1hr, 1hr/0, 10hr; datasets: the configuration")
+    where = "where relative paths start; speechbrain: {data_root} (default: at the source)"
+    add("--root", type=Path, metavar="DIR", help=where)
+    add(
+        "--columns",
+        type=_columns,
+        default={},
+        metavar="FIELD=NAME,...",
+        help=f"the source's columns, such as text=wrd; fields: {', '.join(FIELDS)}",
+    )
+    add(
+        "--folders",
+        type=_levels,
+        default=(),
+        metavar="LEVEL/...",
+        help=f"folder: what the folders above a file mean, such as lang/speaker; {', '.join(LEVELS)}",
+    )
+    add("--untranscribed", action="store_true", help="keep utterances that have no text")
+
+
+def _columns(text: str) -> dict[str, str]:
+    """Read "text=wrd,speaker=spk"."""
+    pairs = [item.partition("=") for item in text.split(",")]
+    if not all(name.strip() in FIELDS and there.strip() for name, _, there in pairs):
+        fields = ", ".join(FIELDS)
+        raise ArgumentTypeError(f"{text!r}: write FIELD=NAME, such as text=wrd; fields: {fields}")
+    return {name.strip(): there.strip() for name, _, there in pairs}
+
+
+def _levels(text: str) -> tuple[str, ...]:
+    """Read "lang/speaker"."""
+    levels = tuple(text.strip("/").split("/"))
+    if not set(levels) <= set(LEVELS):
+        raise ArgumentTypeError(f"{text!r}: write {', '.join(LEVELS)} with / between")
+    return levels
 
 
 def _sizes(text: str) -> dict[str, int]:
@@ -83,6 +144,43 @@ def _check(args: Namespace) -> int:
     else:
         _show(languages, f"{args.manifest.name}: {len(defects)} defect(s)")
     return int(bool(defects))
+
+
+def _import(args: Namespace) -> int:
+    """Write the manifest, name skips on the error output, and print what it holds."""
+    from rich.console import Console
+
+    from mtl.data.check import summary
+    from mtl.data.importing import Choices, import_manifest
+
+    asked = {
+        name: getattr(args, name) for name in ("split", "subset", "root", "columns", "folders")
+    }
+    choices = Choices(args.lang, args.untranscribed)
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    with console.status("importing") as status:
+
+        def watch(report: "Report", skip: Skip | None) -> None:
+            if skip and report.skips[skip.kind] <= NAMED:
+                console.print(f"{skip.where}: {skip.message}")
+            if report.kept % 100 == 0:
+                status.update(f"{report.kept} imported, {report.skips.total()} skipped")
+
+        ask = Ask(args.source, **asked)
+        report = import_manifest(args.format, ask, args.out, choices, watch)
+    languages = summary(args.out)
+    _show(languages, f"{args.out}: {report.kept} imported, {report.skips.total()} skipped")
+    if report.written:
+        print(f"audio written to {report.written}")
+    for kind, number in report.skips.most_common():
+        print(f"skipped, {kind}: {number} (all are named in {report.skipped})")
+    for lang, number in report.replaced.most_common():
+        print(f"language {lang} became {args.lang}: {number}")
+    if "und" in languages:
+        print(
+            f"no language: {languages['und'].utterances}; import again with --lang, such as --lang en"
+        )
+    return 0
 
 
 def _show(languages: "dict[str, Language]", title: str) -> None:

@@ -5,23 +5,25 @@ resample whole speakers, and the worst utterances. An utterance that cannot be r
 
     mtl evaluate test.jsonl --model runs/multilingual_asr/model
     mtl evaluate test.jsonl --model runs/multilingual_asr/model --speakers
+    mtl evaluate dutch.jsonl --model runs/multilingual_asr/model --lm nl=nl.arpa
 """
 
 import copy
 import json
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtl.commands import count
+from mtl.commands import count, read_search, search_options
 
 if TYPE_CHECKING:
     from mtl.data.manifest import Utterance
     from mtl.delta import Delta
     from mtl.evaluate import Evaluation, Row
     from mtl.model import Model
+    from mtl.predict import Decoder
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -41,11 +43,13 @@ def arguments(parser: ArgumentParser) -> None:
     add(
         "--worst", type=count, default=5, metavar="N", help="worst utterances per task (default: 5)"
     )
+    search_options(parser)
 
 
 def run(args: Namespace) -> int:
     """Evaluate and print."""
     from mtl.data.manifest import read_manifest
+    from mtl.decoding import beams
     from mtl.load import load
 
     utterances = read_manifest(args.manifest)
@@ -54,7 +58,9 @@ def run(args: Namespace) -> int:
     unknown = Counter(u.lang for u in utterances if known and u.lang not in known)
     kept = [u for u in utterances if u.lang not in unknown]
     deltas = None if args.speakers is None else _deltas(args.model, args.speakers, kept)
-    evaluation = _evaluate(model, kept, deltas or [])
+    search = read_search(args)
+    decoders = beams(model, search) if search else {}
+    evaluation = _evaluate(model, kept, deltas or [], decoders)
     if not evaluation.rows:
         raise ValueError(
             f"{args.manifest} has nothing to evaluate: its languages are "
@@ -83,7 +89,10 @@ def _deltas(model: str, speakers: str, utterances: Sequence["Utterance"]) -> lis
 
 
 def _evaluate(
-    model: "Model", utterances: Sequence["Utterance"], deltas: Sequence["Delta"]
+    model: "Model",
+    utterances: Sequence["Utterance"],
+    deltas: Sequence["Delta"],
+    decoders: "Mapping[str, Decoder]",
 ) -> "Evaluation":
     """Evaluate each utterance with the delta of its speaker, by as few passes as the deltas allow."""
     from mtl.data.speech import Speech
@@ -101,7 +110,7 @@ def _evaluate(
         adapted = copy.deepcopy(model) if worn else model
         numbers = wear(adapted, worn) if worn else {"": 0}
         data = Speech(heard, adapted, groups={"speaker": numbers})
-        rows += evaluate(adapted, {SPEECH: data}).rows
+        rows += evaluate(adapted, {SPEECH: data}, decoders=decoders).rows
     return Evaluation(sorted(rows, key=lambda row: row.task))
 
 

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 MAX_SECONDS = 24 * 3600
 MAX_CHANNELS = 192
 MIN_HZ, MAX_HZ = 1_000, 768_000
+# Sound that people have and libsndfile does not read; copying it again would not help.
+FOREIGN = {".3gp", ".aac", ".ac3", ".amr", ".ape", ".dss", ".m4a", ".m4b", ".mka", ".mkv", ".mov"}
+FOREIGN |= {".mp4", ".ra", ".webm", ".wma", ".wv"}
 
 _BLOCK = 1 << 22  # samples (over all channels) decoded at a time
 _STREAMED = 0x7FFF_0000  # a program that writes into a pipe states a length from here up
@@ -48,25 +51,66 @@ def read_audio(
     Traceback (most recent call last):
     mtl.data.audio.AudioError: flac/7_george_3.flac: no such file; ...
     """
+    with open_audio(path) as recording:
+        return recording.cut(hz, offset, seconds)
+
+
+@contextmanager
+def open_audio(path: str | Path) -> Iterator["Recording"]:
+    """Open a sound file to read a part of it, or all in blocks. Raises as `read_audio` does."""
     path = Path(path)
     with _opened(path) as file:
-        rate, frames = file.samplerate, file.frames
-        _refuse_outside(path, frames / rate, offset, seconds)
-        start = min(round(offset * rate), frames - 1)
-        count = frames - start
+        yield Recording(path, file)
+
+
+class Recording:
+    """An open sound file, mono (mean of the channels): `seconds` long, at `hz` of its own.
+
+    It is read once, and opened again for another part: libsndfile 1.2 gives wrong samples, up to 45 ms of
+    them, where it seeks in ogg or mp3 after it has read. Raises RuntimeError where that is forgotten.
+    """
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self._path, self._file = path, file
+        self.hz: int = file.samplerate
+        self.seconds: float = file.frames / file.samplerate
+
+    def cut(
+        self, hz: int, offset: float = 0.0, seconds: float | None = None
+    ) -> NDArray[np.float32]:
+        """Give the samples (n,) from `offset` for `seconds`, at `hz`. Raises `AudioError`."""
+        _refuse_outside(self._path, self.seconds, offset, seconds)
+        start = min(round(offset * self.hz), self._file.frames - 1)
+        count = self._file.frames - start
         if seconds is not None:
-            count = min(max(round(seconds * rate), 1), count)
+            count = min(max(round(seconds * self.hz), 1), count)
+        self._seek(start)
+        return resample(self._read(count), self.hz, hz)
+
+    def blocks(self, seconds: float = 1.0) -> Iterator[NDArray[np.float32]]:
+        """Give all samples at its own rate, in blocks (n,) of `seconds`. Raises `AudioError`."""
+        self._seek(0)
+        size, left = max(round(seconds * self.hz), 1), self._file.frames
+        while left:
+            yield self._read(min(size, left))
+            left -= min(size, left)
+
+    def _seek(self, start: int) -> None:
+        if self._file.tell():
+            raise RuntimeError(f"{self._path} was read; open it again for another part")
         if start:
-            file.seek(start)
-        samples = _mono(file, count)
-    if len(samples) < count:
-        raise _truncated(path, f"{count} samples promised, {len(samples)} found")
-    if not np.isfinite(samples).all():
-        raise AudioError(
-            f"{path}: holds samples that are NaN or infinite; write it again as 16-bit "
-            "(a float file scaled by zero does this), or leave it out"
-        )
-    return samples if rate == hz else _resample(samples, rate, hz)
+            self._file.seek(start)
+
+    def _read(self, count: int) -> NDArray[np.float32]:
+        samples = _mono(self._file, count)
+        if len(samples) < count:
+            raise _truncated(self._path, f"{count} samples promised, {len(samples)} found")
+        if not np.isfinite(samples).all():
+            raise AudioError(
+                f"{self._path}: holds samples that are NaN or infinite; write it again as 16-bit "
+                "(a float file scaled by zero does this), or leave it out"
+            )
+        return samples
 
 
 def audio_seconds(path: str | Path) -> float:
@@ -117,12 +161,18 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: .raw, which has no header
         reason = getattr(error, "error_string", error)
-        command = shlex.join(
-            ["ffmpeg", "-i", str(path), "-ac", "1", str(path.with_suffix(".mono.flac"))]
-        )
-        raise AudioError(
-            f"{path}: cannot be read as audio ({reason}); copy it again, or convert it: {command}"
-        ) from error
+        raise AudioError(f"{path}: cannot be read as audio ({reason}); {_remedy(path)}") from error
+
+
+def _remedy(path: Path) -> str:
+    """Say what makes a file readable: the command that converts it."""
+    flac = path.with_suffix(".flac")
+    if flac.exists():
+        flac = path.with_suffix(".mono.flac")  # nobody's file is overwritten by what we advise
+    command = shlex.join(["ffmpeg", "-i", str(path), "-vn", "-ac", "1", str(flac)])
+    if path.suffix.lower() in FOREIGN:
+        return f"{path.suffix.lower()} files are not read here, convert it: {command}"
+    return f"copy it again, or convert it: {command}"
 
 
 def _refuse_absurd(path: Path, file: Any) -> None:
@@ -180,7 +230,10 @@ def _mono(file: Any, count: int) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def _resample(samples: NDArray[np.float32], rate: int, hz: int) -> NDArray[np.float32]:
+def resample(samples: NDArray[np.float32], rate: int, hz: int) -> NDArray[np.float32]:
+    """Turn samples (n,) at `rate` into samples (ceil(n * hz / rate),) at `hz`."""
+    if rate == hz:
+        return samples
     # The filter bank grows with the terms of the ratio (44101 -> 16000 Hz would take 3 GB), so
     # odd ratios are rounded to a thousandth of a denominator: at most 1e-6 / ratio off in pitch.
     ratio = Fraction(rate, hz).limit_denominator(1000)

@@ -85,9 +85,14 @@ class Augment:
         return frames
 
     def unname(self, groups: dict[str, int], name: str, epoch: int) -> dict[str, int]:
-        """Give the numbers of an utterance's groups, or 0 for each where it is drawn to be nobody's."""
-        unnamed = self.nobody and self.rng(name, epoch, 3).random() < self.nobody
-        return dict.fromkeys(groups, 0) if unnamed else groups
+        """Give the numbers of an utterance's groups, or 0 for each that is drawn to be nobody's."""
+        if not self.nobody:
+            return groups
+        draws = self.rng(name, epoch, 3).random(len(groups)).tolist()
+        return {
+            column: 0 if draw < self.nobody else number
+            for (column, number), draw in zip(groups.items(), draws, strict=True)
+        }
 
 
 def _span(rng: np.random.Generator, length: int, longest: int) -> tuple[int, int]:

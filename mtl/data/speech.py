@@ -3,8 +3,7 @@
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +18,10 @@ from mtl.data.cache import Cache, content_key
 from mtl.data.manifest import Utterance
 from mtl.encoder import Encoder
 from mtl.head import Head
+from mtl.members import numbers
 from mtl.model import Model
 from mtl.registry import describe
-from mtl.text import SymbolError, TextRules, normalise
+from mtl.text import SymbolError
 
 
 class Speech:
@@ -31,7 +31,8 @@ class Speech:
     `speaker`, `phonemes`, `<language>-phonemes` and `label`, as far as the manifest has them; a task
     learns from the one that carries its name (or its `label`). `groups` numbers the values of columns
     for `Batch.groups`, such as {"speaker": {"": 0, "anna": 1}}; a value that is not listed has the number
-    of "", and where "" is not listed either, its utterances cannot be used.
+    of "", and where "" is not listed either, its utterances cannot be used. What the model itself numbers,
+    see `mtl.members`, need not be given.
     """
 
     def __init__(
@@ -52,10 +53,11 @@ class Speech:
         self._stem: Encoder = copy.deepcopy(model.stem(stream)).cpu().requires_grad_(False)
         self._settings = str(describe(self._stem))
         self._tasks = [(t.label or t.name, _Target(t.name, model)) for t in model.tasks_of(stream)]
-        self._augment, self._cache, self._groups = augment, cache, dict(groups or {})
+        self._augment, self._cache = augment, cache
+        self._groups = numbers(model) | dict(groups or {})
         self.settings = f"{self._settings} {augment} {cache is not None}"
-        if groups:
-            self.settings += f" {groups}"
+        if self._groups:
+            self.settings += f" {self._groups}"
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -81,13 +83,11 @@ class Speech:
 
     def _numbers(self, utterance: Utterance, draw: int | None) -> dict[str, int]:
         found = {}
-        for column, numbers in self._groups.items():
+        for column, known in self._groups.items():
             value = str(getattr(utterance, column))
-            number = numbers.get(value, numbers.get(""))
+            number = known.get(value, known.get(""))
             if number is None:
-                raise ValueError(
-                    f"{column} {value!r} has no number; known are {len(numbers)} others"
-                )
+                raise ValueError(f"{column} {value!r} has no number; known are {len(known)} others")
             found[column] = number
         if self._augment is None or draw is None:
             return found
@@ -255,23 +255,26 @@ def describe_skips(skips: Sequence[Skip], total: int) -> list[str]:
 
 
 def choose_subsample(
-    utterances: Iterable[Utterance], rules: TextRules, most: float = 0.005, hz: float = 100.0
+    utterances: Iterable[Utterance],
+    needs: Callable[[Utterance], int],
+    most: float = 0.005,
+    hz: float = 100.0,
 ) -> tuple[int, list[str]]:
     """Choose the coarsest frame rate at which CTC can spell all but a share `most` of each language.
 
-    `hz` frames per second enter the stem. Utterances that no rate can spell do not count. Gives the
-    subsampling (4, 3, 2 or 1) and a line for each language that a coarser one would lose more of.
+    `needs` counts the frames that spelling an utterance takes; `hz` frames per second enter the stem.
+    Utterances that no rate can spell do not count. Gives the subsampling (4, 3, 2 or 1) and a line for
+    each language that a coarser one would lose more of.
     """
-    needs: dict[str, list[tuple[int, float]]] = {}
+    counts: dict[str, list[tuple[int, float]]] = {}
     for utterance in utterances:
-        text = normalise(utterance.text, rules)
-        needed = len(text) + sum(a == b for a, b in pairwise(text))
-        needs.setdefault(utterance.lang, []).append((needed, utterance.seconds * hz))
+        pair = needs(utterance), utterance.seconds * hz
+        counts.setdefault(utterance.lang, []).append(pair)
     lines = []
     for factor in (4, 3, 2, 1):
         lost = {
             lang: sum(math.ceil(f / factor) < n <= math.ceil(f) for n, f in pairs) / len(pairs)
-            for lang, pairs in sorted(needs.items())
+            for lang, pairs in sorted(counts.items())
         }
         bad = {lang: share for lang, share in lost.items() if share > most}
         if not bad:

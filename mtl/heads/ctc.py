@@ -1,5 +1,7 @@
 """ctc: characters from frames without an alignment. Graves et al. 2006. Topic: sequence labelling."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,13 +29,13 @@ class CTC(Head):
     [2, 3, 1, 2]
     """
 
-    metrics = ("cer", "wer")
+    metrics: tuple[str, ...] = ("cer", "wer")
 
     def __init__(
         self, symbols: list[str], upsample: int = 1, rules: dict[str, Any] | None = None
     ) -> None:
         super().__init__()
-        if wrong := sorted({s for s in symbols if not s or symbols.count(s) > 1}):
+        if wrong := sorted(s for s, count in Counter(symbols).items() if not s or count > 1):
             raise ValueError(f"symbols {wrong} repeat or are empty")
         if upsample < 1:
             raise ValueError(f"upsample is {upsample}; it must be at least 1")
@@ -58,20 +60,28 @@ class CTC(Head):
         text = self.reference(label)
         if not text:
             raise ValueError(f"text {label!r} is empty after normalising: drop this example")
-        return torch.tensor(encode(text, self._index))
+        return torch.tensor(encode(self.split(text), self._index))
 
     def reference(self, label: Any) -> str:
         """Write a text by the rules."""
         return normalise(label, self._rules)
 
-    def decode(self, ids: Tensor) -> str:
+    def split(self, text: str) -> Sequence[str]:
+        """Split a text, written by the rules, into symbols: its characters."""
+        return text
+
+    def join(self, symbols: list[str]) -> str:
+        """Write symbols as a text; those of several characters are never written."""
+        return "".join(symbol for symbol in symbols if len(symbol) == 1)
+
+    def decode(self, ids: Tensor | Sequence[int]) -> str:
         """Turn symbol numbers (U,) into a text; blanks and symbols that are never written are skipped.
 
         >>> CTC(symbols=["a", "b"]).decode(torch.tensor([1, 0, 2, 2]))
         'abb'
         """
-        written = [self.symbols[index - 1] for index in ids.tolist() if index != BLANK]
-        return "".join(symbol for symbol in written if len(symbol) == 1)
+        numbers = ids.tolist() if isinstance(ids, Tensor) else ids
+        return self.join([self.symbols[index - 1] for index in numbers if index != BLANK])
 
     def needs(self, label: Tensor) -> int:
         """Count the score frames that a label (U,) needs: a blank must part repeated symbols.

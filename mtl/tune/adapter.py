@@ -29,8 +29,9 @@ def adapter(
     between down and up. All up start at zero, so nothing changes until they are trained. Raises
     ValueError for a block the trunk lacks.
     """
+    own = "adapter" if column == "speaker" else f"adapter-{column}"  # several columns go together
     for name, wide in model.trunk.block_dims(blocks).items():
-        model.trunk.put_after(name, "adapter", Bottleneck(size, wide, dim, column))
+        model.trunk.put_after(name, own, Bottleneck(size, wide, dim, column))
 
 
 class Bottleneck(nn.Module):

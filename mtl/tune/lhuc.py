@@ -19,8 +19,9 @@ def lhuc(
     `size` counts the members; `Batch.groups[column]` (B,) says which one spoke. All scales start at 1,
     so nothing changes until they are trained. Raises ValueError for a block the trunk lacks.
     """
+    own = "lhuc" if column == "speaker" else f"lhuc-{column}"  # several columns go together
     for name, dim in model.trunk.block_dims(blocks).items():
-        model.trunk.put_after(name, "lhuc", Scale(size, dim, column))
+        model.trunk.put_after(name, own, Scale(size, dim, column))
 
 
 class Scale(nn.Module):

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from scipy.signal import resample_poly
 
-from mtl.data.audio import AudioError, audio_seconds, read_audio, read_frames
+from mtl.data.audio import AudioError, audio_seconds, open_audio, read_audio, read_frames
 
 
 def tone(hz, rate, seconds=0.5):
@@ -118,7 +118,11 @@ def test_unusable_samples_are_refused(sound):
 def test_unreadable_files_come_with_a_command(tmp_path):
     path = tmp_path / "my voice.m4a"
     path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(500))
-    with pytest.raises(AudioError, match=r"ffmpeg -i '.*my voice\.m4a' -ac 1 '.*\.flac'"):
+    command = r"\.m4a files are not read here, convert it: ffmpeg -i '.*voice\.m4a' -vn -ac 1 "
+    with pytest.raises(AudioError, match=rf"{command}'.*my voice\.flac'$"):
+        read_audio(path, 16000)
+    path.with_suffix(".flac").touch()  # that it may not overwrite
+    with pytest.raises(AudioError, match=rf"{command}'.*my voice\.mono\.flac'$"):
         read_audio(path, 16000)
     (tmp_path / "a.raw").write_bytes(bytes(500))
     (tmp_path / "a.wav").write_bytes(b"")
@@ -235,3 +239,51 @@ def test_unusable_frames_are_refused(tmp_path, frames):
     (tmp_path / "swapped.npz").write_bytes(data)
     for name in ("text.npz", "swapped.npy", "swapped.npz"):
         refuse("cannot be read", name, "x")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.opus"])
+def test_parts_of_a_file_are_those_of_the_whole(sound, name):
+    options = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (48000, 2)).astype(np.float32)
+    path = sound(name, noise, **options)
+    whole = read_audio(path, 16000)
+    for offset in (0.0, 1.234, 2.5):
+        with open_audio(path) as file:
+            assert (file.hz, file.seconds) == (16000, 3.0)
+            part = file.cut(16000, offset, 0.4)
+            start = round(offset * 16000)
+            assert np.allclose(part, whole[start : start + 6400], atol=1e-6)
+            with pytest.raises(RuntimeError, match="was read; open it again"):
+                file.cut(16000)
+    with open_audio(path) as file:
+        blocks = list(file.blocks(0.7))
+    assert np.allclose(np.concatenate(blocks), whole, atol=1e-6)
+    assert [len(block) for block in blocks] == [11200] * 4 + [3200]
+    with pytest.raises(AudioError, match="lies outside"), open_audio(path) as file:
+        file.cut(16000, 3.0)
+
+
+def test_resampled_parts_fit_together(sound):
+    """Only what lies within a filter's length of a cut differs, and no length is lost."""
+    rng = np.random.default_rng(0)
+    samples = np.cumsum(rng.normal(size=44100 * 3))
+    samples = (samples - np.linspace(0, samples[-1], len(samples))) / np.abs(samples).max() / 2
+    path = sound("a.wav", samples, 44100, subtype="FLOAT")
+    whole = read_audio(path, 16000)
+    parts = [read_audio(path, 16000, offset, 1.0) for offset in (0.0, 1.0, 2.0)]
+    assert [len(part) for part in parts] == [16000] * 3 and len(whole) == 48000
+    difference = np.abs(np.concatenate(parts) - whole).reshape(3, -1)
+    assert difference[:, 20:-20].max() < 1e-5
+
+
+def test_blocks_of_a_broken_file_are_refused(sound):
+    samples = tone(440, 16000, 2.0)
+    samples[-5] = np.nan
+    path = sound("nan.wav", samples, subtype="FLOAT")
+    with open_audio(path) as file, pytest.raises(AudioError, match="NaN or infinite"):
+        list(file.blocks())
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 40000).astype(np.float32)
+    for name in ("a.mp3", "a.flac"):
+        path = cut(sound(name, noise), 0.6)
+        with pytest.raises(AudioError, match="copy it again"), open_audio(path) as file:
+            list(file.blocks())

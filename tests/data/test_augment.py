@@ -90,12 +90,14 @@ def test_noise_has_the_ratio_asked_for():
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
-def test_a_share_of_the_draws_is_nobodys(share):
+def test_a_share_of_the_draws_is_nobodys_each_group_by_itself(share):
     augment, groups = Augment(nobody=share), {"speaker": 3, "domain": 1}
     drawn = [augment.unname(groups, f"u{n}", epoch) for n in range(200) for epoch in range(10)]
-    unnamed = drawn.count({"speaker": 0, "domain": 0})
-    assert unnamed + drawn.count(groups) == 2000
-    assert abs(unnamed / 2000 - share) < 0.04
+    for group, number in groups.items():
+        assert {found[group] for found in drawn} == {0, number}
+        assert abs(sum(not found[group] for found in drawn) / 2000 - share) < 0.04
+    both = drawn.count({"speaker": 0, "domain": 0})
+    assert abs(both / 2000 - share**2) < 0.04
     assert Augment().unname(groups, "a", 0) is groups
     assert Augment(nobody=1.0).unname(groups, "a", 0) == {"speaker": 0, "domain": 0}
 

@@ -1,0 +1,111 @@
+"""datasets: a Hugging Face data set: saved to disk, a folder, or a hub id; no torchcodec needed."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mtl.data.imports import Ask, Found, Skip, Sound, column
+
+OPTIONS = ("split", "subset", "root", "columns")
+_USUAL = {
+    "audio": ("audio", "audio_filepath", "path", "file"),
+    "text": ("text", "sentence", "transcription", "transcript", "normalized_text"),
+    "lang": ("locale", "lang", "language"),
+    "speaker": ("client_id", "speaker_id", "speaker"),
+    "label": ("label",),
+    "id": (),  # columns called id often number the sentences, not the recordings
+}
+
+
+def read(ask: Ask) -> Iterator[Found | Skip]:
+    """Read a split ("train" unless asked), of the configuration `subset` where there are several.
+
+    Columns are found by their usual names, numbered classes become their names. Raises ImportError
+    without `mtl[data]`, ValueError for a split or column that is not there.
+    """
+    data = _load(ask)
+    has = {
+        name: found
+        for name, usual in _USUAL.items()
+        if (found := column(ask, name, usual, data.column_names)) is not None
+    }
+    if "audio" not in has:
+        names = ", ".join(data.column_names)
+        raise ValueError(f"{ask.source}: which column is the audio? --columns audio=...: {names}")
+    data = data.select_columns(list(dict.fromkeys(has.values())))
+    data = data.cast_column(has["audio"], _package().Audio(decode=False))
+    folder = ask.root or Path(ask.source)
+    classes = {
+        name: data.features[there].int2str
+        for name, there in has.items()
+        if hasattr(data.features[there], "int2str")
+    }
+    for index, row in enumerate(data):
+        known = {name: row[there] for name, there in has.items()}
+        for name, spell in classes.items():
+            known[name] = None if known[name] in (None, -1) else spell(known[name])
+        yield _item(f"row {index}", known, folder)
+
+
+def _item(where: str, known: Mapping[str, Any], folder: Path) -> Found | Skip:
+    held = known["audio"] or {}
+    path, data = held.get("path"), held.get("bytes")
+    if not path and not data:
+        return Skip(where, "missing", "holds neither a path nor bytes of audio")
+    name = path or where.replace(" ", "")
+    rest = {field: known[field] for field in ("text", "lang", "speaker", "label") if field in known}
+    return Found(where, Sound(name, data) if data else name, folder)._replace(
+        id=None if known.get("id") is None else str(known["id"]), **rest
+    )
+
+
+def _load(ask: Ask) -> Any:
+    """Give the split's `datasets.Dataset`."""
+    package, path = _package(), Path(ask.source)
+    split = ask.split or "train"
+    if not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        try:
+            with _paths_need_no_encoder(package.Audio):
+                return package.load_dataset(ask.source, ask.subset or None, split=split)
+        except package.exceptions.DatasetsError as error:
+            raise ValueError(f"{ask.source}: {error.__cause__ or error}") from error
+    if ask.subset:
+        raise ValueError(f"{path} is a saved data set, it has no --subset; name its own folder")
+    found = package.load_from_disk(str(path))
+    if isinstance(found, package.DatasetDict):
+        if split not in found:
+            raise ValueError(f"{path}: has no split {split!r}; --split can be: {', '.join(found)}")
+        return found[split]
+    if ask.split and str(found.split or ask.split) != ask.split:
+        raise ValueError(f"{path}: is the split {found.split}, not {ask.split!r}")
+    return found
+
+
+@contextmanager
+def _paths_need_no_encoder(audio: Any) -> Iterator[None]:
+    """Store paths and bytes as they are: `datasets` asks for torchcodec before it looks at them."""
+    encode = audio.encode_example
+
+    def store(self: Any, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"bytes": None, "path": value}
+        if isinstance(value, bytes):
+            return {"bytes": value, "path": None}
+        if isinstance(value, Mapping) and "array" not in value:
+            return {"bytes": value.get("bytes"), "path": value.get("path")}
+        return encode(self, value)
+
+    audio.encode_example = store
+    try:
+        yield
+    finally:
+        audio.encode_example = encode
+
+
+def _package() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ImportError(f"data sets need datasets ({error}): pip install 'mtl[data]'") from error
+    return datasets

@@ -1,0 +1,1 @@
+"""Decode: from the scores of heads to texts, times and segments."""

@@ -1,0 +1,158 @@
+"""Spelling: characters directly, phonemes and a lexicon, or phonemes below characters? Fernandez et al. 2007.
+
+    accelerate launch recipes/spelling.py
+    accelerate launch recipes/spelling.py --data train.jsonl --test test.jsonl --lexicon words.txt --lang nl
+
+One language is learnt from few and from more utterances, always for as many steps, in three ways (see
+`--net.target` of recipes/multilingual_asr.py), and written greedily or held to the words of a lexicon. Own
+manifests need `phonemes` in IPA for all but chars. Without `--lexicon` it has all words of the training and
+test texts, pronounced by espeak-ng: nobody says a word that it lacks.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mtl import Stream, fit
+from mtl.checkpoint import digest
+from mtl.config import Fit, launch, parse
+from mtl.data.augment import Augment
+from mtl.data.cache import Cache
+from mtl.data.manifest import Utterance
+from mtl.data.speech import Speech, screen
+from mtl.decode.beam import Search
+from mtl.decoding import beams
+from mtl.device import start_processes
+from mtl.languages import writers
+from mtl.plots import curves
+from mtl.recogniser import Net, recogniser
+from mtl.report import Report
+from mtl.spelling import one_language, pronounced, word_errors, words
+from mtl.study import Result, study
+from mtl.tally import differences, judge, lines, tally
+
+CLAIMS = [("phonemes lexicon", "chars greedy"), ("phonemes lexicon", "chars lexicon")]
+CLAIMS += [("both lexicon", "chars lexicon"), ("both greedy", "chars greedy")]
+
+
+@dataclass
+class Config:
+    """Learn to write one language in three ways, from few and from more utterances."""
+
+    data: list[Path] = field(default_factory=list)
+    """training manifests; none makes the embedded corpus"""
+    test: list[Path] = field(default_factory=list)
+    """test manifests, which go with `data`"""
+    lang: str = "en"
+    """language"""
+    lexicon: str = ""
+    """file of words, each with its phones behind it; none pronounces all words of the texts"""
+    targets: str = "chars,phonemes,both"
+    """what to compare, comma separated"""
+    counts: str = "60,300,1500"
+    """training utterances, comma separated"""
+    seeds: int = 1
+    """choices of utterances and initial weights"""
+    seconds: float = 36.0
+    """audio per step"""
+    smoke: bool = False
+    """seconds instead of minutes, with figures that mean nothing"""
+    out: Path = Path("runs/spelling")
+    """folder for figures; a run started again with it does what is left"""
+    net: Net = field(default_factory=Net)
+    fit: Fit = field(default_factory=lambda: Fit(steps=600, dry_run=False))
+
+
+class Cell(NamedTuple):
+    """One training run."""
+
+    target: str
+    count: int
+    seed: int
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train every target with every number of utterances, print and write one table."""
+    started, about = time.monotonic(), (__doc__ or "").split("\n")[0]
+    config = parse(Config, about, argv, "spelling")
+    if config.smoke:
+        config.counts, config.fit.steps, config.net.dim, config.net.depth = "12", 2, 16, 2
+    numbers = [word.strip() for word in config.counts.split(",")]
+    if bool(config.data) != bool(config.test) or not all(map(str.isdecimal, numbers)):
+        raise ValueError(f"--counts {config.counts!r}: give numbers; and --data with --test")
+    counts = sorted({*map(int, numbers)})
+    size = 8 if config.smoke else 100
+    train, test = one_language(config.lang, counts[-1], size, config.data, config.test)
+    report = Report("spelling", config.fit.seed, {}, start_processes().num_processes)
+    bench = Bench(config, report, train, test)
+    cells = [
+        Cell(target.strip(), count, seed)
+        for count in counts
+        for seed in range(config.seeds)
+        for target in config.targets.split(",")
+    ]
+    key = [config.data, config.test, config.lang, config.lexicon, config.seconds, config.smoke]
+    folder = config.out / digest(*key, config.net, config.fit.decisive()) / "cells"
+    results = study(cells, bench.run, folder, title="spelling")
+    _tell(report, _split(results), counts)
+    report.publish(config, config.out, started)
+
+
+class Bench:
+    """Runs cells."""
+
+    def __init__(self, config: Config, report: Report, *data: list[Utterance]) -> None:
+        self.config, self.report, (self.train, self.test) = config, report, data
+        self.cache, self.words = Cache(), words(*data)
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """Train from the first utterances of a random order; write the test set in both ways."""
+        torch.manual_seed(cell.seed)
+        order = torch.randperm(len(self.train)).tolist()[: cell.count]
+        said = [self.train[index] for index in order]
+        model, _ = recogniser(said, replace(self.config.net, target=cell.target))
+        masks = Augment(time_masks=2, time_frames=25, bin_masks=2, bins=15, seed=cell.seed)
+        data = Speech(screen(said, model)[0], model, augment=masks, cache=self.cache)
+        settings = replace(self.config.fit, seed=cell.seed)
+        model = fit(
+            model, {"speech": Stream(data, self.config.seconds)}, settings, show=False
+        ).model
+        task = writers(model)[self.config.lang]
+        lexicon = self.config.lexicon if task != self.config.lang else ""
+        if not lexicon:
+            path = self.config.out / f"{task}.lexicon"
+            lexicon, notes = pronounced(model.head(task), self.words, self.config.lang, path)
+            self.report.notes += [note for note in notes if note not in self.report.notes]
+        test, held = Speech(self.test, model, cache=self.cache), Search(lexicon=lexicon)
+        found = {"lexicon": word_errors(model, test, task, beams(model, held))}
+        greedy = {"greedy": word_errors(model, test, task)} if task == self.config.lang else {}
+        return found | greedy
+
+
+def _split(results: list[Result]) -> list[Result]:
+    """Make a result of each way to write."""
+    return [
+        result._replace(cell=result.cell | {"way": f"{result.cell['target']} {way}"}, figures=own)
+        for result in results
+        for way, own in (result.figures or {"": None}).items()
+    ]
+
+
+def _tell(report: Report, results: list[Result], counts: list[int]) -> None:
+    """Add the table, the curves, and who wins with how many utterances."""
+    tally(report, results, lambda cell: cell["way"], lambda cell: f"{cell['count']} utterances")
+    plot = curves(lines(results, "count", "way"), "utterances", "wer", percent=True)
+    report.figures.append((plot, "word errors: mean and range over seeds"))
+    for better, worse in CLAIMS:
+        for count in counts:
+            a, b = ({"way": way, "count": count} for way in (worse, better))
+            if differences(results, a, b):
+                text = f"{better} beats {worse} with {count} utterances"
+                report.claims.append(judge(text, results, a, b))
+
+
+if __name__ == "__main__":
+    launch(main)

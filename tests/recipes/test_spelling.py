@@ -1,0 +1,49 @@
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "spelling.py"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path_factory.getbasetemp() / "mtl"))
+
+
+def run(*argv):
+    spec = importlib.util.spec_from_file_location("spelling", RECIPE)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main([str(word) for word in argv])
+
+
+def test_smoke_compares_three_ways_to_write(tmp_path, capsys):
+    run("--smoke", "--lang", "nl", "--out", tmp_path)
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    (column,) = figures["comparisons"]
+    ways = {"chars greedy", "chars lexicon", "phonemes lexicon", "both greedy", "both lexicon"}
+    found = figures["comparisons"][column]
+    assert column == "12 utterances" and set(found) == ways
+    assert all(entry["n"] == 8 and entry["wer"] >= 0 for entry in found.values())
+    assert figures["claims"] == [] and figures["notes"][0].startswith("smoke run")
+    assert "phonemes lexicon" in capsys.readouterr().out
+    lexicons = [
+        dict(line.split("\t") for line in (tmp_path / name).read_text("utf-8").splitlines())
+        for name in ("nl.lexicon", "nl-phonemes.lexicon")
+    ]
+    assert len(lexicons[0]) > 20 and set(lexicons[1]) <= set(lexicons[0])
+    assert all(spelling.replace(" ", "") == word for word, spelling in lexicons[0].items())
+    assert lexicons[1]["twee"].split()[0] == "t" and lexicons[1]["twee"] != lexicons[0]["twee"]
+
+
+def test_what_cannot_be_compared_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"--counts 'x': give numbers; and --data with --test"):
+        run("--counts", "x", "--out", tmp_path)
+    line = {"audio_filepath": "a.wav", "duration": 1, "text": "ab", "lang": "nl"}
+    (tmp_path / "m.jsonl").write_text(json.dumps(line))
+    given = ("--data", tmp_path / "m.jsonl", "--test", tmp_path / "m.jsonl", "--lang", "nl")
+    with pytest.raises(ValueError, match=r"nl: 1 utterances to learn from, 60 are wanted"):
+        run(*given, "--counts", "60", "--out", tmp_path / "out")
