@@ -197,7 +197,7 @@ def test_edits_are_replayed_in_order(tmp_path):
         {"name": "lhuc", "size": 3, "blocks": ["b2"]},
         {"name": "lhuc", "size": 2, "column": "domain", "blocks": ["b1"]},
     ]
-    assert loaded.trunk.after["b1"]["lhuc"].a.equal(model.trunk.after["b1"]["lhuc"].a)
+    assert loaded.trunk.after["b1"]["lhuc-domain"].a.equal(model.trunk.after["b1"]["lhuc-domain"].a)
 
 
 def test_an_edit_that_fails_is_not_recorded():
