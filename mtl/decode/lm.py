@@ -73,9 +73,9 @@ class NGrams(NamedTuple):
             raise ValueError("no sentence to measure the perplexity on")
         return math.exp(-sum(logs) / len(logs))
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | Path) -> None:
         """Write an ARPA file, which appears whole or not at all."""
-        with atomic_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        with atomic_file(Path(path)) as partial, partial.open("w", encoding="utf-8") as file:
             file.writelines(self._lines())
 
     def _lines(self) -> Iterator[str]:
