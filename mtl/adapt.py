@@ -15,6 +15,7 @@ for the languages spoken, no others.
 
 import copy
 import math
+import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -68,6 +69,8 @@ class Adapt:
     """learn from what the unadapted model hears, whatever the texts say"""
     confident: float = 0.7
     """share of the utterances, the most confident ones, that unsupervised adaptation takes"""
+    rounds: int = 3
+    """times that unsupervised adaptation listens, the later ones to what it has made better, and learns"""
     replay: bool = False
     """learn as much from utterances that the model was trained on, which must be given"""
     steps: int = 100
@@ -85,7 +88,7 @@ class Adapt:
         if strange := [way for way in self.ways if way not in WAYS]:
             raise ValueError(f"way {strange[0]!r} is not known; choose from {', '.join(WAYS)}")
         for name, value in asdict(self).items():
-            positive = name in ("steps", "seconds")
+            positive = name in ("steps", "seconds", "rounds")
             if isinstance(value, int | float) and (
                 not 0 <= value < math.inf or (positive and not value)
             ):
@@ -112,14 +115,8 @@ class Adapt:
     def fit(self) -> Fit:
         """Give the settings of the run."""
         lr = self.lr or min(LR[way] for way in self.ways)
-        return Fit(
-            steps=self.steps,
-            lr=lr,
-            weight_decay=0.0,  # would pull to zero what came trained
-            seed=self.seed,
-            threads=self.threads,
-            dry_run=False,
-        )
+        fit = Fit(steps=self.steps, lr=lr, seed=self.seed, threads=self.threads, dry_run=False)
+        return replace(fit, weight_decay=0.0)  # which would pull to zero what came trained
 
 
 def read_method(text: str, settings: Adapt) -> Adapt:
@@ -179,15 +176,29 @@ def adapt(
     model = copy.deepcopy(model).eval()  # the caller's may be in training
     found: dict[str, Adapted] = {}
     for run in [speakers] if settings.by_member else [{name: speakers[name]} for name in speakers]:
-        lessons = {name: _lesson(model, name, said, settings, cache) for name, said in run.items()}
-        adapted, failed = _train(model, lessons, settings, source, cache)
-        for number, (name, lesson) in enumerate(lessons.items(), 1):
-            member = number if settings.by_member else None
-            strength = _strength(model, adapted, name, member, lesson, cache)
-            notes = asdict(settings) | {"lr": settings.fit().lr, "utterances": len(lesson.learnt)}
-            delta = take(adapted, model, name, member, strength, **notes)
-            found[name] = Adapted(delta, lesson.skips + _failures(lesson.learnt, failed))
+        ears: _Ears = model, {}
+        for _ in range(settings.rounds if settings.unsupervised else 1):
+            lessons = {
+                name: _lesson(ears, name, said, settings, cache) for name, said in run.items()
+            }
+            adapted, failed = _train(model, lessons, settings, source, cache)
+            for number, (name, lesson) in enumerate(lessons.items(), 1):
+                member = number if settings.by_member else None
+                strength = _strength(model, adapted, name, member, lesson, cache)
+                notes = {"lr": settings.fit().lr, "utterances": len(lesson.learnt)}
+                delta = take(adapted, model, name, member, strength, **asdict(settings) | notes)
+                found[name] = Adapted(delta, lesson.skips + _failures(lesson.learnt, failed))
+            ears = _worn(model, [found[name].delta for name in run])
     return found
+
+
+_Ears = tuple[Model, Mapping[str, int]]  # who listens: a model, and the speakers' numbers in it
+
+
+def _worn(model: Model, deltas: Sequence[Delta]) -> _Ears:
+    """Give a copy of the model that wears deltas."""
+    worn = copy.deepcopy(model)
+    return worn, wear(worn, deltas)
 
 
 def _failures(said: Sequence[Utterance], failed: Mapping[str, str]) -> list[Skip]:
@@ -204,12 +215,13 @@ class _Lesson(NamedTuple):
 
 
 def _lesson(
-    model: Model, name: str, said: Sequence[Utterance], settings: Adapt, cache: Cache
+    ears: _Ears, name: str, said: Sequence[Utterance], settings: Adapt, cache: Cache
 ) -> _Lesson:
     """Choose what can be learnt from, under the speaker's name."""
+    model, numbers = ears
     heard, skips = audible([replace(utterance, speaker=name) for utterance in said])
     if settings.unsupervised:
-        heard, unsure = pseudo_label(model, heard, settings.confident, cache)
+        heard, unsure = pseudo_label(model, heard, settings.confident, cache, numbers)
         skips += unsure
     usable, unusable = screen(heard, model)
     skips += unusable
@@ -217,6 +229,8 @@ def _lesson(
         reasons = "; ".join(describe_skips(skips, len(said))) or "it has none"
         raise ValueError(f"speaker {name!r}: no utterance to learn from: {reasons}")
     held = len(usable) // 5 if len(usable) >= ENOUGH and not settings.unsupervised else 0
+    # By chance: manifests are often sorted, and what is held out must be like what is learnt.
+    random.Random(f"{settings.seed} {name}").shuffle(usable)
     return _Lesson(usable[held:], usable[:held], skips)
 
 
@@ -277,8 +291,7 @@ def _strength(
         return len(lesson.learnt) / (len(lesson.learnt) + 1)
     errors = {}
     for strength in STRENGTHS:
-        worn = copy.deepcopy(model)
-        numbers = wear(worn, [take(adapted, model, name, member, strength)])
+        worn, numbers = _worn(model, [take(adapted, model, name, member, strength)])
         data = Speech(lesson.held, worn, cache=cache, groups={"speaker": numbers})
         rows = evaluate(worn, {SPEECH: data}).rows
         # Of few utterances, one whose language is mistaken would outweigh all that is misspelt.

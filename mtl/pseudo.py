@@ -5,7 +5,7 @@ section VI; confidence as in Deng et al. 2022).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -48,12 +48,17 @@ def _sounds(utterance: Utterance) -> bool:
 
 
 def pseudo_label(
-    model: Model, utterances: Sequence[Utterance], share: float = 1.0, cache: Cache | None = None
+    model: Model,
+    utterances: Sequence[Utterance],
+    share: float = 1.0,
+    cache: Cache | None = None,
+    speakers: Mapping[str, int] | None = None,
 ) -> tuple[list[Utterance], list[Skip]]:
     """Give the `share` of the utterances that the model hears most confidently, with what it hears as text.
 
     They keep their order. An utterance of language "und" is written in the one that it sounds like. Left out
-    are those of which nothing is heard, or in a language that the model does not write.
+    are those of which nothing is heard, or in a language that the model does not write. `speakers` numbers
+    those whose deltas the model wears.
     """
     heard: dict[int, tuple[float, Utterance]] = {}
     skips: list[Skip] = []
@@ -64,7 +69,7 @@ def pseudo_label(
         except ValueError as error:
             skips += [_skip(utterance, "language", str(error)) for utterance in its.values()]
             continue
-        groups = {LANG: {"": number(model, choice)}}
+        groups = {LANG: {"": number(model, choice)}} | ({"speaker": speakers} if speakers else {})
         data = Speech(list(its.values()), model, cache=cache, groups=groups)
         answers = predict(model, data, SPEECH, tasks=choice.tasks())
         for (place, utterance), answer in zip(its.items(), answers, strict=True):

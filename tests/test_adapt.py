@@ -407,8 +407,12 @@ def test_the_strength_is_chosen_on_what_is_held_out(base, known, fits):
     many = [replace(utterance, id=f"{n}") for n, utterance in enumerate(dutch + dutch)][:16]
     wrong = [replace(utterance, text="b") for utterance in many]
     spoiling = {"by": "full", "lr": 1e-2, "steps": 10}
-    delta = learn(base, many[:3] + wrong[3:], **spoiling).delta
-    assert fits[0][1][SPEECH].data.ids == [f"{n}" for n in range(3, 16)]
+    learn(base, many, **spoiling)
+    taught = {int(name) for name in fits.pop()[1][SPEECH].data.ids}
+    assert len(taught) == 13 and taught != set(range(3, 16)), "not the first ones: lines are sorted"
+    mixed = [(wrong if place in taught else many)[place] for place in range(16)]
+    delta = learn(base, mixed, **spoiling).delta
+    assert {int(name) for name in fits[0][1][SPEECH].data.ids} == taught
     assert delta.notes["strength"] == 0.0 and delta.notes["utterances"] == 13
     assert delta.tensors == {}
     few = learn(base, many[:3] + wrong[3:14], **spoiling).delta
@@ -444,7 +448,8 @@ def test_each_strength_is_judged_as_it_will_be_used(by, base, known, fits, monke
         place = len(judged)
         counts = {"nl": {"cer": (abs(place - 3), 3)}, "language": {"accuracy": (place == 5, 1)}}
         rows = [row._replace(counts=counts[row.task]) for row in result.rows if row.task in counts]
-        assert sorted(row.id for row in rows if row.task == "nl") == sorted(u.id for u in dutch[:2])
+        held = {row.id for row in rows if row.task == "nl"}
+        assert held == {u.id for u in dutch[:10]} - set(fits[0][1][SPEECH].data.ids)
         return type(result)(rows)
 
     monkeypatch.setattr(mtl.adapt, "evaluate", patched)
@@ -457,6 +462,26 @@ def test_each_strength_is_judged_as_it_will_be_used(by, base, known, fits, monke
     member = 1 if by == "lhuc" else None
     half = take(fits[0][0], base, "zoe", member, 0.5)
     assert same(half.tensors, delta.tensors)
+
+
+def test_later_rounds_listen_with_what_was_learnt(base, known, monkeypatch):
+    """Each round labels with the model that wears the delta of the round before, and learns anew."""
+    listening, label = [], mtl.adapt.pseudo_label
+
+    def noted(model, said, share, cache, speakers):
+        listening.append(heard(model, known[:1], 1 if speakers else None))
+        return label(model, said, share, cache, speakers)
+
+    monkeypatch.setattr(mtl.adapt, "pseudo_label", noted)
+    deltas = [
+        learn(base, known[:6], by="lin", lr=0.1, unsupervised=True, rounds=n).delta for n in (1, 2)
+    ]
+    assert len(listening) == 1 + 2
+    for place, model in enumerate((base, base, worn(base, deltas[0]))):
+        expected = heard(model, known[:1], 1 if place == 2 else None)
+        assert all(a.equal(b) for a, b in zip(listening[place], expected, strict=True))
+    assert learn(base, known[:6], by="lin", lr=0.1, rounds=9).delta.notes["rounds"] == 9
+    assert len(listening) == 3, "texts need no listening"
 
 
 # Settings
