@@ -24,6 +24,7 @@ from mtl.members import LANG
 from mtl.model import Model
 from mtl.polyglot import number
 from mtl.predict import Decoder, predict
+from mtl.pseudo import SILENCE
 
 CHUNK = 30.0  # seconds
 OVERLAP = 3.0  # seconds that chunks share where speech has no pause
@@ -204,11 +205,13 @@ class _Recording:
         return [_Piece(self, x, whole if x is None else fixed or x.seconds) for x in found]
 
     def _cut(self, chunk: float) -> Sequence[Segment | None]:
-        long = self._sounds.lengths[self.index] > chunk
-        opened = self._sounds.opened(self.index) if long else None
+        opened = self._sounds.opened(self.index)
         if opened is None:
             return [None]
         with opened as sound:
+            if self._sounds.lengths[self.index] <= chunk:  # of silence, heads would write something
+                loud = any(np.mean(np.square(block)) > SILENCE**2 for block in sound.blocks())
+                return [None] if loud else []
             heard = sound.blocks(), sound.hz, sound.seconds
             return list(segments(*heard, most=chunk, overlap=self._ears.overlap))
 

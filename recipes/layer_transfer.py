@@ -62,7 +62,7 @@ class Config:
     """folder for figures and networks; a run started again with it does what is left"""
     # Several threads wait for one another on pictures this small: they take half as long again.
     images: Fit = field(default_factory=lambda: Fit(steps=300, lr=4e-3, dry_run=False, threads=1))
-    speech: Fit = field(default_factory=lambda: Fit(steps=280, dry_run=False))
+    speech: Fit = field(default_factory=lambda: Fit(steps=250, dry_run=False))
 
 
 class Cell(NamedTuple):

@@ -110,6 +110,19 @@ def test_silence_says_nothing(tmp_path, samples):
         assert told.seconds == 12
 
 
+@pytest.mark.parametrize("seconds", [1, 12])
+def test_heads_that_always_write_do_not_write_silence(tmp_path, seconds):
+    net = model(languages=("cy", "nl"))
+    with torch.no_grad():
+        net.head("cy").output.bias[1] = 99
+    soundfile.write(tmp_path / "a.wav", np.zeros(seconds * HZ), HZ)
+    soundfile.write(tmp_path / "b.wav", noise(seconds), HZ)
+    (silent,) = hear(net, tmp_path / "a.wav", chunk=5.0)
+    assert silent.transcript[:3] == ("", "und", 0) and not silent.problem
+    if seconds == 1:  # there is something to hear
+        assert hear(net, tmp_path / "b.wav", chunk=5.0)[0].transcript.lang == "cy"
+
+
 def test_a_file_shorter_than_a_frame(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(5), HZ)
     (told,) = hear(model(), tmp_path / "a.wav", timed=True)

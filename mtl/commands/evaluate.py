@@ -71,7 +71,7 @@ def run(args: Namespace) -> int:
     if args.json:
         print(_json(evaluation, unknown, args.worst, counts))
     else:
-        notes = _notes(evaluation, unknown, known, counts)
+        notes = _notes(evaluation, unknown, known, counts) + _wordless(model, evaluation, kept)
         _show(args.manifest.name, evaluation, notes, args.worst)
     return 0
 
@@ -139,6 +139,19 @@ def languages(model: "Model") -> set[str]:
     if "text" in written:
         return set()
     return written if task is None else written | set(getattr(model.head(task), "classes", ()))
+
+
+def _wordless(
+    model: "Model", evaluation: "Evaluation", utterances: Sequence["Utterance"]
+) -> list[str]:
+    """Count the utterances that only the language was told of, as they have nothing to compare with."""
+    from mtl.languages import language_task
+
+    judged = {row.id for row in evaluation.rows if row.task != language_task(model)}
+    left = [utterance for utterance in utterances if utterance.id not in judged]
+    if not left:
+        return []
+    return [f"left out {len(left)} utterance(s) without text or label, the first {left[0].where}"]
 
 
 def _notes(

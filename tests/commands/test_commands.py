@@ -207,6 +207,14 @@ def test_evaluate_prints_figures_and_the_worst(run, manifest):
     assert not any(line.startswith("nl  first") for line in lines)  # it holds no error
 
 
+def test_evaluate_counts_what_has_no_text(run, folder):
+    lines = [row("mid.wav", "a", "nl", id="said"), row("mid.wav", "", "nl", id="empty")]
+    write_manifest(folder / "half.jsonl", lines)
+    code, lines, errors = run("evaluate", "half.jsonl", "--model", "m")
+    assert (code, errors) == (0, [])
+    assert "left out 1 utterance(s) without text or label, the first half.jsonl:2" in lines
+
+
 def test_evaluate_names_the_languages_where_none_fits(run, folder):
     write_manifest(folder / "french.jsonl", [row("mid.wav", "oui", "fr")])
     code, lines, (error,) = run("evaluate", "french.jsonl", "--model", "m")
