@@ -15,7 +15,6 @@ for the languages spoken, no others.
 
 import copy
 import math
-import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -26,18 +25,18 @@ from mtl.config import Fit
 from mtl.data.augment import Augment
 from mtl.data.cache import Cache
 from mtl.data.manifest import Utterance
-from mtl.data.speech import Skip, Speech, describe_skips, screen
-from mtl.delta import Delta, check_name, take, wear
+from mtl.data.speech import Skip, Speech
+from mtl.delta import Delta, take, wear
 from mtl.evaluate import Evaluation, evaluate
 from mtl.fit import fit
 from mtl.head import Task
 from mtl.languages import SPEECH, writers
+from mtl.lessons import Ears, Lesson, NothingToLearn, by_name, choose_lesson, failures, own_ids
 from mtl.method import Method
 from mtl.methods.conservative import Conservative
 from mtl.methods.l2sp import L2SP
 from mtl.model import Model
 from mtl.prepare import BY_MEMBER, WAYS, prepare
-from mtl.pseudo import audible, pseudo_label
 from mtl.stream import Stream
 
 # Chosen on two voices of the embedded corpus that nothing is reported of.
@@ -52,7 +51,6 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "unsupervised": {"unsupervised": True},
     "replay": {"replay": True},
 }
-ENOUGH = 15  # utterances, from which on a fifth is held out to choose the strength
 
 
 @dataclass
@@ -154,6 +152,7 @@ def adapt(
     *,
     source: Sequence[Utterance] = (),
     cache: Cache | None = None,
+    problems: dict[str, str] | None = None,
 ) -> dict[str, Adapted]:
     """Learn a delta for each speaker, {name: utterances}; `model` itself stays as it is.
 
@@ -161,7 +160,10 @@ def adapt(
     the fewest errors, the larger of two equals. With fewer, n, it is n / (n + 1), as if the unadapted model
     had seen one more (maximum a posteriori, Gauvain and Lee 1994): what one utterance teaches is half noise.
     `source` are utterances that the model was trained on, replayed in every step. The same seed gives the
-    same deltas. Raises ValueError, naming the reasons, for a speaker of whom nothing can be learnt.
+    same deltas. The same sound counts once. Names come back composed (Unicode NFC).
+
+    Raises NothingToLearn, a ValueError that names the reasons, for a speaker of whom nothing can be learnt;
+    with `problems` the reasons go there instead, {name: reasons}, and the others learn.
     """
     settings, cache = settings or Adapt(), cache or Cache()
     if bool(source) != settings.replay:
@@ -171,84 +173,72 @@ def adapt(
             f"replay does not reach what {settings.by!r} learns, rows that only the speaker uses: leave "
             "it out, or add a way that changes the model itself, such as input"
         )
-    for name in speakers:
-        check_name(name)
+    said = by_name(speakers)
     model = copy.deepcopy(model).eval()  # the caller's may be in training
     found: dict[str, Adapted] = {}
-    for run in [speakers] if settings.by_member else [{name: speakers[name]} for name in speakers]:
-        ears: _Ears = model, {}
+    for run in [list(said)] if settings.by_member else [[name] for name in said]:
+        ears: Ears = model, {}
         for _ in range(settings.rounds if settings.unsupervised else 1):
-            lessons = {
-                name: _lesson(ears, name, said, settings, cache) for name, said in run.items()
-            }
+            lessons = _lessons(ears, {name: said[name] for name in run}, settings, cache, problems)
+            for name in [name for name in run if name not in lessons]:
+                run.remove(name)
+                found.pop(name, None)  # a later round, too, may find nothing
+            if not run:
+                break
             adapted, failed = _train(model, lessons, settings, source, cache)
             for number, (name, lesson) in enumerate(lessons.items(), 1):
                 member = number if settings.by_member else None
                 strength = _strength(model, adapted, name, member, lesson, cache)
                 notes = {"lr": settings.fit().lr, "utterances": len(lesson.learnt)}
                 delta = take(adapted, model, name, member, strength, **asdict(settings) | notes)
-                found[name] = Adapted(delta, lesson.skips + _failures(lesson.learnt, failed))
+                found[name] = Adapted(delta, lesson.skips + failures(lesson.learnt, failed))
             ears = _worn(model, [found[name].delta for name in run])
     return found
 
 
-_Ears = tuple[Model, Mapping[str, int]]  # who listens: a model, and the speakers' numbers in it
+def _lessons(
+    ears: Ears,
+    said: Mapping[str, Sequence[Utterance]],
+    settings: Adapt,
+    cache: Cache,
+    problems: dict[str, str] | None,
+) -> dict[str, Lesson]:
+    """Choose each speaker's utterances; who has none goes into `problems`, or is raised."""
+    confident = settings.confident if settings.unsupervised else None
+    found = {}
+    for name, its in said.items():
+        try:
+            found[name] = choose_lesson(ears, name, its, confident, settings.seed, cache)
+        except NothingToLearn as error:
+            if problems is None:
+                raise
+            problems[name] = str(error)
+    return found
 
 
-def _worn(model: Model, deltas: Sequence[Delta]) -> _Ears:
+def _worn(model: Model, deltas: Sequence[Delta]) -> Ears:
     """Give a copy of the model that wears deltas."""
     worn = copy.deepcopy(model)
     return worn, wear(worn, deltas)
 
 
-def _failures(said: Sequence[Utterance], failed: Mapping[str, str]) -> list[Skip]:
-    """Give the utterances that could not be loaded, or whose loss was not finite, while adapting."""
-    return [Skip(u.id, u.where, u.lang, "failed", failed[u.id]) for u in said if u.id in failed]
-
-
-class _Lesson(NamedTuple):
-    """A speaker's utterances: to learn from, to choose the strength on, and left out."""
-
-    learnt: list[Utterance]
-    held: list[Utterance]
-    skips: list[Skip]
-
-
-def _lesson(
-    ears: _Ears, name: str, said: Sequence[Utterance], settings: Adapt, cache: Cache
-) -> _Lesson:
-    """Choose what can be learnt from, under the speaker's name."""
-    model, numbers = ears
-    heard, skips = audible([replace(utterance, speaker=name) for utterance in said])
-    if settings.unsupervised:
-        heard, unsure = pseudo_label(model, heard, settings.confident, cache, numbers)
-        skips += unsure
-    usable, unusable = screen(heard, model)
-    skips += unusable
-    if not usable:
-        reasons = "; ".join(describe_skips(skips, len(said))) or "it has none"
-        raise ValueError(f"speaker {name!r}: no utterance to learn from: {reasons}")
-    held = len(usable) // 5 if len(usable) >= ENOUGH and not settings.unsupervised else 0
-    # By chance: manifests are often sorted, and what is held out must be like what is learnt.
-    random.Random(f"{settings.seed} {name}").shuffle(usable)
-    return _Lesson(usable[held:], usable[:held], skips)
-
-
 def _train(
     model: Model,
-    lessons: Mapping[str, _Lesson],
+    lessons: Mapping[str, Lesson],
     settings: Adapt,
     source: Sequence[Utterance],
     cache: Cache,
-) -> tuple[Model, dict[str, str]]:
-    """Give an adapted copy, whose member n is the n-th speaker, and what was skipped (id: reason)."""
+) -> tuple[Model, dict[Utterance, str]]:
+    """Give an adapted copy, whose member n is the n-th speaker, and what was skipped, with the reasons."""
     torch.manual_seed(settings.seed)
     said = [utterance for lesson in lessons.values() for utterance in lesson.learnt]
     langs = {utterance.lang for utterance in said}
     adapted = prepare(model, settings.ways, len(lessons) + 1, langs)
     groups = {"speaker": {"": 0} | {name: number for number, name in enumerate(lessons, 1)}}
     masks = Augment(time_masks=2, time_frames=25, bin_masks=2, bins=15, seed=settings.seed)
-    data = Speech(said, adapted, augment=masks, cache=cache, groups=groups)
+    ids = own_ids(said, {utterance.id for utterance in source})
+    named = [replace(utterance, id=name) for utterance, name in zip(said, ids, strict=True)]
+    data = Speech(named, adapted, augment=masks, cache=cache, groups=groups)
     streams = {SPEECH: Stream(data, settings.seconds * len(lessons), by="speaker", mix="uniform")}
     if source:
         _replay(adapted)
@@ -259,7 +249,9 @@ def _train(
     for name in [name for name, task in adapted.tasks.items() if task.stream == REPLAY]:
         del adapted.tasks[name]
     adapted.streams.pop(REPLAY, None)
-    return adapted, done.skipped
+    return adapted, {
+        u: done.skipped[i] for u, i in zip(said, ids, strict=True) if i in done.skipped
+    }
 
 
 def _methods(adapted: Model, settings: Adapt, langs: Collection[str]) -> dict[str, Method]:
@@ -284,7 +276,7 @@ def _replay(adapted: Model) -> None:
 
 
 def _strength(
-    model: Model, adapted: Model, name: str, member: int | None, lesson: _Lesson, cache: Cache
+    model: Model, adapted: Model, name: str, member: int | None, lesson: Lesson, cache: Cache
 ) -> float:
     """Choose how far to go, on what was held out, or by the number of utterances where nothing was."""
     if not lesson.held:

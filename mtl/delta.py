@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from mtl.atomic import atomic_file
 from mtl.checkpoint import digest
 from mtl.model import Model
+from mtl.naming import as_name, file_name, name_of, names
 from mtl.ops import fingerprint
 from mtl.registry import describe, edit_function
 
 FORMAT = 1  # raised when an older reader would misread a file, or an edit's tensors change
-SUFFIX = ".safetensors"
-LONGEST = 100  # bytes of a name: with suffix and a mark while writing, it must be a file name
 Edit = dict[str, Any]
 
 
@@ -61,7 +60,7 @@ def take(
     a bad name or strength, a model that is no copy of the base with edits added, a member that an edit
     lacks, and where more than its rows changed.
     """
-    check_name(name)
+    name = as_name(name)
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; it goes from 0 (the base) to 1 (as adapted)")
     edits = _new_edits(model, base, member)
@@ -138,30 +137,32 @@ def wear(model: Model, deltas: Sequence[Delta]) -> dict[str, int]:
 def save(delta: Delta, folder: str | PathLike[str]) -> Path:
     """Write `<folder>/<name>.safetensors` at once or not at all, over an older one.
 
-    Raises ValueError for a name that makes no file name, `mtl.atomic.DiskFull` when the disk fills.
+    What of the name no file can bear is encoded, see `mtl.naming`; it lists and finds them by true name.
+    Raises ValueError for an empty name, `mtl.atomic.DiskFull` when the disk fills.
     """
     from safetensors.torch import save_file
 
-    check_name(delta.name)
-    about = {"format": FORMAT, "base": delta.base, "edits": delta.edits, "notes": delta.notes}
-    target = Path(folder, delta.name + SUFFIX)
+    about = {"format": FORMAT, "name": as_name(delta.name), "base": delta.base}
+    about |= {"edits": delta.edits, "notes": delta.notes}
+    target = Path(folder, file_name(delta.name))
     with atomic_file(target) as path:
-        save_file(delta.tensors, path, metadata={"mtl": json.dumps(about, ensure_ascii=False)})
+        save_file(delta.tensors, path, metadata={"mtl": json.dumps(about)})
     return target
 
 
 def read(path: str | PathLike[str]) -> Delta:
-    """Read what `save` wrote; the file's name is the delta's.
+    """Read what `save` wrote; who renames the file renames the speaker.
 
     FileNotFoundError lists what lies beside it; ValueError for what is no delta, or needs a newer mtl.
     """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    name = path.name.removesuffix(SUFFIX)
     if not path.is_file():
         known = ", ".join(names(path.parent)) or "none"
-        raise FileNotFoundError(f"no delta {name!r} in {path.parent}; it has: {known}")
+        raise FileNotFoundError(
+            f"no delta {name_of(path, None)!r} in {path.parent}; it has: {known}"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("mtl", "{}"))
@@ -174,13 +175,8 @@ def read(path: str | PathLike[str]) -> Delta:
         )
     if about["format"] > FORMAT:
         raise ValueError(f"{path}: format {about['format']} is newer than {FORMAT}: upgrade mtl")
+    name = name_of(path, about.get("name"))
     return Delta(name, about["base"], about["edits"], tensors, about["notes"])
-
-
-def names(folder: str | PathLike[str]) -> list[str]:
-    """List the deltas in a folder, none where there is no such folder."""
-    found = (path.name.removesuffix(SUFFIX) for path in Path(folder).glob(f"*{SUFFIX}"))
-    return sorted(name for name in found if not name.startswith("."))
 
 
 def folder_beside(source: str | PathLike[str]) -> Path:
@@ -286,12 +282,3 @@ def _spelt_out(edit: Edit) -> Edit:
 
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
-
-
-def check_name(name: str) -> None:
-    """Raise ValueError for a name that makes no file name."""
-    bad = not name or name[0] == "." or set(name) & set("/\\") or not name.isprintable()
-    if bad or len(name.encode()) > LONGEST:
-        raise ValueError(
-            f"name {name!r} makes no file name: give 1 to {LONGEST} bytes, no / or \\, no dot first"
-        )

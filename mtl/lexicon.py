@@ -6,13 +6,13 @@ lines may spell one word. A space among the symbols, which IPA of one word may h
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from mtl.atomic import atomic_text
 from mtl.data import espeak
 from mtl.heads.ctc import CTC
 from mtl.heads.phoneme import Phoneme
-from mtl.text import TextRules, normalise
+from mtl.text import SymbolError, TextRules, normalise
 
 Lexicon = dict[str, list[list[str]]]  # word -> spellings -> symbols
 SPACE, BREAK = " ", "|"  # the symbol, and how a file has it
@@ -30,7 +30,7 @@ class Left(NamedTuple):
     where: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.reason}" if self.where else self.reason
+        return f"{self.where}: " * bool(self.where) + f"{self.word!r}: {self.reason}"
 
 
 def spell(
@@ -59,10 +59,11 @@ def spell(
         word = normalise(given, rules or TextRules()) if spoken else head.reference(given)
         try:
             if not word or SPACE in word:
-                raise ValueError(f"{given!r} is no single word: the rules make it {word!r}")
+                raise ValueError(f"the rules make it {word!r}, which is no single word")
             ids = head.encode(espeak.ipa(given, lang) if spoken else word).tolist()
         except ValueError as error:
-            left.append(Left(given, str(error)))
+            lost = error.missing if isinstance(error, SymbolError) else ()
+            left.append(Left(given, _lacks(head, lost) if lost else str(error)))
             continue
         _enter(lexicon, word, [head.symbols[index - 1] for index in ids])
     return lexicon, left
@@ -81,9 +82,7 @@ def read_lexicon(path: str | Path, head: CTC | None = None) -> tuple[Lexicon, li
         word, spelling = _parse(where, line)
         lost = [] if known is None else sorted(set(spelling) - known)
         if lost:
-            names = ", ".join(map(repr, lost))
-            reason = f"word {word!r}: the head has {len(known or ())} symbols, but not {names}"
-            left.append(Left(word, reason, where))
+            left.append(Left(word, _lacks(cast(CTC, head), lost), where))
         else:
             _enter(lexicon, word, spelling)
     return lexicon, left
@@ -107,6 +106,11 @@ def write_lexicon(path: str | Path, lexicon: Lexicon) -> None:
 def describe_left(left: Sequence[Left], total: int) -> list[str]:
     """Sum up for a person: how many were left out of `total` words or lines, and the first of them."""
     return [f"left out {len(left)} of {total} words, such as {left[0]}"] if left else []
+
+
+def _lacks(head: CTC, lost: Iterable[str]) -> str:
+    names = ", ".join(map(repr, lost))
+    return f"the head has {len(head.symbols)} symbols, but not {names}"
 
 
 def _enter(lexicon: Lexicon, word: str, spelling: list[str]) -> None:

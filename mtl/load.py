@@ -18,12 +18,13 @@ from mtl.data.images import read_pixels
 from mtl.data.samples import Samples
 from mtl.decode.beam import Search
 from mtl.decoding import beams
-from mtl.delta import SUFFIX, folder_beside, read, wear
+from mtl.delta import folder_beside, read, wear
 from mtl.encoder import Encoder
 from mtl.head import Prediction
 from mtl.languages import AUTO, Choice, Transcript, choose, writers
 from mtl.long import CHUNK, Told, transcribe
 from mtl.model import Model
+from mtl.naming import find
 from mtl.predict import Answer, Decoder, predict
 
 FRAMES = (".npy", ".npz")  # files of precomputed frames
@@ -73,7 +74,7 @@ def load(
         if speakers is not None:
             raise ValueError(f"speakers {str(speakers)!r}: name the speaker as well")
         return Loaded(model.to(device), search=search)
-    delta = read(Path(speakers or folder_beside(source), f"{speaker}{SUFFIX}"))
+    delta = read(find(speakers or folder_beside(source), speaker))
     numbers = wear(model, [delta])
     return Loaded(model.to(device), numbers[delta.name], search)
 

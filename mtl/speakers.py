@@ -130,7 +130,7 @@ def treat(
 
 
 def advice(results: Sequence[Result]) -> list[str]:
-    """Say which method serves best with how many utterances, on average, and what it costs.
+    """Say which method serves best with how many utterances, if any does, on average, and what it costs.
 
     `results` are of `treat`; their cells have `method` ("none" where the count is 0), `speaker` and `count`.
     Each amount is compared with the same speakers unadapted; one that lacks either is left out.
@@ -151,9 +151,10 @@ def advice(results: Sequence[Result]) -> list[str]:
         far, near = (found[name][0, "none"].mean for name in ("value", "lost"))
         best = min(keys, key=lambda key: found["value"][key].mean)
         own, lost, kb, seconds = (found[name][best].mean for name in names)
-        gap = f", {(far - own) / (far - near):.0%} of the gap to others" if far > near else ""
+        helps = f"{best[1]} is best" if own < far else f"none helped, the best is {best[1]}"
+        gap = f", {(far - own) / (far - near):.0%} of the gap to others" if own < far > near else ""
         lines.append(
-            f"with {count}: {best[1]} is best, {far:.2%} -> {own:.2%}{gap}; others {near:.2%} -> "
+            f"with {count}: {helps}, {far:.2%} -> {own:.2%}{gap}; others {near:.2%} -> "
             f"{lost:.2%}; {kb:.0f} kB, {seconds:.0f} s"
         )
     return lines

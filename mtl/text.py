@@ -22,7 +22,9 @@ _STRAY_JOINERS = re.compile(f"(?<!\\S)[{_JOINERS}]+|[{_JOINERS}]+(?!\\S)")
 
 
 class SymbolError(ValueError):
-    """A text holds symbols that a vocabulary lacks."""
+    """A text holds symbols that a vocabulary lacks; `missing` lists them, where they are known."""
+
+    missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,13 @@ def encode(text: Sequence[str], index: Mapping[str, int]) -> list[int]:
         missing = sorted(set(text) - set(index))
     codes = [" ".join(f"U+{ord(char):04X}" for char in symbol) for symbol in missing]
     names = ", ".join(f"{symbol!r} ({code})" for symbol, code in zip(missing, codes, strict=True))
-    raise SymbolError(
+    error = SymbolError(
         f"{''.join(text)!r} has symbols outside the vocabulary of {len(index)}: {names}; "
         "normalise the text with the model's rules, build the vocabulary from these texts too, or "
         "add them: mtl symbols --add"
     )
+    error.missing = missing
+    raise error
 
 
 def repeats(ids: Sequence[int]) -> int:

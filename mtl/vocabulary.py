@@ -13,13 +13,14 @@ from mtl.heads.phoneme import Phoneme
 from mtl.heads.pieces import Pieces
 from mtl.model import Model
 from mtl.phones import WORD, phones
-from mtl.pieces import train
+from mtl.pieces import SPACE, train
 from mtl.registry import construct, describe
 from mtl.text import TextRules, normalise, symbols
 
 TEXTS = ("chars", "bpe", "unigram")  # what texts can be spelled in
 SIZED = ("bpe", "unigram")
 BY_SYMBOL = ("output", "embed")  # layers of CTC and attention heads that have a row for each symbol
+SPACES = {" ": SPACE, SPACE: " "}  # that of characters, and that of pieces where it stands alone
 SHOWN = 40  # symbols of each kind that a change names
 
 
@@ -87,16 +88,14 @@ def renewed(old: CTC, texts: Iterable[str], given: str = "", add: bool = False) 
     """
     if type(old) not in (CTC, Pieces, Phoneme):
         raise ValueError(f"a head {type(old).__name__} has symbols of its own kind: make it anew")
-    kind = (
-        parse_symbols(given, ("phones",) if isinstance(old, Phoneme) else TEXTS) if given else None
-    )
+    kind = parse_symbols(given, kinds(old)) if given else None
     if isinstance(old, Phoneme):
         new: CTC = _phoneme(texts, old.upsample, old.stress)
         return Phoneme(_joined(old, new), old.upsample, old.stress) if add else new
     if isinstance(old, Pieces) and add and (kind is None or kind.name == "chars"):
         return _with_characters(old, texts)
     if isinstance(old, Pieces) and kind is None:
-        raise ValueError("this head has pieces: say which it is to get, such as bpe:500")
+        raise ValueError("this head has pieces: say what it is to get (--symbols), such as bpe:500")
     new = make_head(texts, given or "chars", old.rules, old.upsample)
     if not add:
         return new
@@ -105,8 +104,13 @@ def renewed(old: CTC, texts: Iterable[str], given: str = "", add: bool = False) 
     return CTC(_joined(old, new), old.upsample, old.rules)
 
 
+def kinds(head: CTC) -> tuple[str, ...]:
+    """Name what the symbols of a head may be changed to: phones, or what texts are spelled in."""
+    return ("phones",) if isinstance(head, Phoneme) else TEXTS
+
+
 class Change(NamedTuple):
-    """What became of a task's symbols."""
+    """What became of a task's symbols; a space that is spelled otherwise, as ` ` or `▁`, is kept."""
 
     task: str
     kept: list[str]
@@ -114,7 +118,8 @@ class Change(NamedTuple):
     gone: list[str]
 
     def __str__(self) -> str:
-        parts = [f"{len(self.kept)} of {len(self.kept) + len(self.new)} symbols kept"]
+        total = len(self.kept) + len(self.new)
+        parts = [f"{len(self.kept)} of its {total} symbols are old ones"]
         parts += [
             f"{len(found)} {what}" + (f": {_shown(found)}" if found else "")
             for what, found in (("new", self.new), ("gone", self.gone))
@@ -126,7 +131,8 @@ def replace_head(model: Model, task: str, head: CTC, seed: int = 0) -> Change:
     """Give a task, and all that share its head, a head of other symbols that keeps what both have.
 
     The rows of the output layer for blank and for the symbols of both heads are kept, at each of the
-    `upsample` frames; new symbols get those of a layer that `seed` draws. Attention heads that learn beside
+    `upsample` frames, and those of the space where one has it as ` ` and the other as the piece `▁`; new
+    symbols get those of a layer that `seed` draws. Attention heads that learn beside
     the old head go over to the new symbols in the same way. Nothing else in the model changes. Raises
     ValueError for a task that is unknown or not CTC, for heads that do not fit each other, and where another
     head learns from the same label.
@@ -151,12 +157,12 @@ def replace_head(model: Model, task: str, head: CTC, seed: int = 0) -> Change:
             new.build(judge.norm.normalized_shape[0])
             _carry(judge, new, old.symbols, head.symbols)
             _install(model, name, new)
-    before, now = set(old.symbols), set(head.symbols)
+    sources = _sources(old.symbols, head.symbols)
     return Change(
         owner,
-        [symbol for symbol in head.symbols if symbol in before],
-        [symbol for symbol in head.symbols if symbol not in before],
-        [symbol for symbol in old.symbols if symbol not in now],
+        list(sources),
+        [symbol for symbol in head.symbols if symbol not in sources],
+        [symbol for symbol in old.symbols if symbol not in sources.values()],
     )
 
 
@@ -206,8 +212,8 @@ def _beside(model: Model, owner: str) -> list[str]:
 
 def _carry(old: Head, new: Head, before: Sequence[str], now: Sequence[str]) -> None:
     """Give a head the values of another, of its rows by symbol those of blank and of what both have."""
-    places = {symbol: place for place, symbol in enumerate(before, 1)}
-    kept = [(places[symbol], place) for place, symbol in enumerate(now, 1) if symbol in places]
+    places, spots = ({s: n for n, s in enumerate(own, 1)} for own in (before, now))
+    kept = [(places[there], spots[here]) for here, there in _sources(before, now).items()]
     sources, targets = (list(column) for column in zip((0, 0), *kept, strict=True))
     first = next(old.parameters())
     new.to(first).train(old.training)
@@ -220,6 +226,17 @@ def _carry(old: Head, new: Head, before: Sequence[str], now: Sequence[str]) -> N
                 continue
             rows = former.view(-1, len(before) + 1, *former.shape[1:])
             value.view(len(rows), -1, *value.shape[1:])[:, targets] = rows[:, sources]
+
+
+def _sources(before: Sequence[str], now: Sequence[str]) -> dict[str, str]:
+    """Give for new symbols the old one that each goes on from: itself, or the other sign for a space."""
+    known = set(before)
+    choices = [(symbol, (symbol, SPACES.get(symbol, symbol))) for symbol in now]
+    return {
+        symbol: next(sign for sign in signs if sign in known)
+        for symbol, signs in choices
+        if not known.isdisjoint(signs)
+    }
 
 
 def _install(model: Model, task: str, head: Head) -> None:

@@ -8,9 +8,11 @@ import torch
 from toy import assert_same_weights
 
 import mtl.adapt
+import mtl.lessons
 from mtl.adapt import REPLAY, Adapt, adapt, read_method
 from mtl.batch import collate
 from mtl.config import Fit
+from mtl.data.cache import Cache
 from mtl.data.manifest import read_manifest, write_manifest
 from mtl.data.speech import Speech
 from mtl.delta import take, wear
@@ -20,6 +22,7 @@ from mtl.head import Task
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
 from mtl.languages import SPEECH
+from mtl.lessons import choose_lesson
 from mtl.model import Model
 from mtl.prepare import WAYS, prepare
 from mtl.stems.logmel import LogMel
@@ -325,9 +328,9 @@ def test_what_fails_while_adapting_is_named(base, said, folder, monkeypatch):
     path = folder / "going.wav"
     path.write_bytes(said[0].audio.read_bytes())
     going = replace(said[0], id="going", audio=path)
-    screen = mtl.adapt.screen
+    screen = mtl.lessons.screen
     # The file vanishes after it was looked at.
-    monkeypatch.setattr(mtl.adapt, "screen", lambda *a: (path.unlink(), screen(*a))[1])
+    monkeypatch.setattr(mtl.lessons, "screen", lambda *a: (path.unlink(), screen(*a))[1])
     (skip,) = learn(base, [*said[1:], going]).skips
     assert (skip.id, skip.kind, skip.where) == ("going", "failed", said[0].where)
     assert str(path) in skip.reason
@@ -398,13 +401,98 @@ def test_one_speaker_of_whom_nothing_can_be_learnt_is_named(base, said, bad):
         adapt(base, {"anna": said, "ben": [bad["silence"]]}, Adapt(by="lhuc", **QUICK))
 
 
+def test_others_learn_beside_a_speaker_of_whom_nothing_can_be_learnt(base, said, known, bad):
+    speakers = {"ben": [bad["silence"]], "anna": said[:2], "carl": [], "dora": known[:2]}
+    for by in ("lhuc", "input"):
+        problems = {}
+        found = adapt(base, speakers, Adapt(by=by, **QUICK), problems=problems)
+        without = {name: speakers[name] for name in ("anna", "dora")}
+        alone = adapt(base, without, Adapt(by=by, **QUICK))
+        assert list(found) == list(alone)
+        assert all(same(found[name].delta.tensors, alone[name].delta.tensors) for name in alone)
+        assert list(problems) == ["ben", "carl"] and "silence" in problems["ben"]
+
+
+def test_a_later_round_may_find_nothing(base, known, monkeypatch):
+    """Ben is heard by the unadapted model only."""
+    label = mtl.lessons.pseudo_label
+
+    def deaf(model, said, share, cache, speakers):
+        heard, skips = label(model, said, share, cache, speakers)
+        return ([] if speakers and said[0].speaker == "ben" else heard), skips
+
+    monkeypatch.setattr(mtl.lessons, "pseudo_label", deaf)
+    problems, settings = {}, Adapt(by="lhuc", unsupervised=True, rounds=3, **QUICK)
+    found = adapt(base, {"ben": known[:2], "anna": known[2:5]}, settings, problems=problems)
+    assert (list(found), list(problems)) == (["anna"], ["ben"])
+
+
+def test_the_same_sound_counts_once(base, known, tmp_path, fits):
+    """By whatever path, in whatever manifest; another stretch of the file is another utterance."""
+    (tmp_path / "link.wav").symlink_to(known[0].audio)
+    again = replace(known[0], id="again", audio=tmp_path / "link.wav", line=77)
+    later = replace(known[0], id="later", offset=0.2, seconds=0.4, text="a")
+    for settings in ({}, {"unsupervised": True, "confident": 1.0, "rounds": 1}):
+        delta, (skip,) = learn(base, [*known[:2], again, later], by="lhuc", **settings)
+        assert (skip.id, skip.kind) == ("again", "twice")
+        assert skip.reason == "known.jsonl:77: twice: the same sound as known.jsonl:1"
+        assert (delta.notes["utterances"], delta.notes["strength"]) == (3, 3 / 4)
+        assert sorted(fits.pop()[1][SPEECH].data.ids) == ["known-0", "known-1", "later"]
+
+
+def test_the_same_features_count_once(base, said, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "f.npz", **{key: rng.normal(size=(68, 32)) for key in "xy"})
+    frames = replace(said[0], audio=None, features=tmp_path / "f.npz", text="ab")
+    its = [replace(frames, id=f"{n}", key=key) for n, key in enumerate("xyx")]
+    lesson = choose_lesson((base, {}), "zoe", its, None, 0, Cache())
+    assert [(skip.id, skip.kind) for skip in lesson.skips] == [("2", "twice")]
+    assert sorted(utterance.id for utterance in lesson.learnt) == ["0", "1"]
+
+
+def test_what_fails_is_told_from_others_of_the_same_id(base, known, folder, monkeypatch):
+    """Anna's, Ben's and the replayed utterance come from manifests that number from 1."""
+    path = folder / "vanishing.wav"
+    path.write_bytes(known[0].audio.read_bytes())
+    ones = [replace(utterance, id="1") for utterance in known[:3]]
+    ones[1] = replace(ones[1], audio=path)
+    screen = mtl.lessons.screen
+    monkeypatch.setattr(
+        mtl.lessons, "screen", lambda *a: (path.unlink(missing_ok=True), screen(*a))[1]
+    )
+    found = adapt(base, {"anna": [ones[0], *ones[1:2]], "ben": ones[2:]}, Adapt(by="lhuc", **QUICK))
+    assert [(skip.id, skip.where) for skip in found["anna"].skips] == [("1", ones[1].where)]
+    assert found["ben"].skips == []
+
+    gone = replace(known[5], id="1", audio=path)
+    replay = Adapt(by="input", replay=True, **QUICK)
+    assert adapt(base, {"ben": ones[2:]}, replay, source=[gone, known[4]])["ben"].skips == []
+
+
+def test_spellings_of_a_name_are_one_speaker(base, known):
+    settings = Adapt(by="lhuc", unsupervised=True, confident=1.0, rounds=2, **QUICK)
+    found = adapt(base, {"zoe\u0308": known[:1], "zo\u00eb": known[1:2]}, settings)
+    assert list(found) == ["zo\u00eb"] and found["zo\u00eb"].delta.notes["utterances"] == 2
+
+
+def test_a_line_without_a_language_is_told_how_to_name_it(base, said):
+    nameless = replace(said[0], lang="und")
+    with pytest.raises(ValueError, match=r"language 'und' has no task; .*, or --lang"):
+        learn(base, [nameless])
+
+
 # Strength
 
 
-def test_the_strength_is_chosen_on_what_is_held_out(base, known, fits):
+@pytest.fixture(scope="module")
+def dutch(folder):
+    """Sixteen utterances that the model writes well."""
+    return speak(folder, "dutch", 16)
+
+
+def test_the_strength_is_chosen_on_what_is_held_out(base, dutch, fits):
     """The model writes well what is held out, and learns nonsense."""
-    dutch = [utterance for utterance in known if utterance.lang == "nl"]
-    many = [replace(utterance, id=f"{n}") for n, utterance in enumerate(dutch + dutch)][:16]
+    many = [replace(utterance, id=f"{n}") for n, utterance in enumerate(dutch)]
     wrong = [replace(utterance, text="b") for utterance in many]
     spoiling = {"by": "full", "lr": 1e-2, "steps": 10}
     learn(base, many, **spoiling)
@@ -428,9 +516,8 @@ def test_few_utterances_do_not_go_all_the_way(by, base, said, bad, fits):
     assert same(delta.tensors, expected.tensors)
 
 
-def test_of_equal_strengths_the_larger_is_taken(base, known):
-    dutch = [utterance for utterance in known if utterance.lang == "nl"]
-    delta = learn(base, (dutch + dutch)[:15], by="input", lr=1e-9, steps=1).delta
+def test_of_equal_strengths_the_larger_is_taken(base, dutch):
+    delta = learn(base, dutch[:15], by="input", lr=1e-9, steps=1).delta
     assert (delta.notes["strength"], delta.notes["utterances"]) == (1.0, 12)
 
 
@@ -453,7 +540,7 @@ def test_each_strength_is_judged_as_it_will_be_used(by, base, known, fits, monke
         return type(result)(rows)
 
     monkeypatch.setattr(mtl.adapt, "evaluate", patched)
-    monkeypatch.setattr(mtl.adapt, "ENOUGH", 10)
+    monkeypatch.setattr(mtl.lessons, "ENOUGH", 10)
     dutch = [utterance for utterance in known if utterance.lang == "nl"]
     delta = learn(base, dutch[:10], by=by, lr=0.1).delta
     assert len(judged) == 5 and delta.notes["strength"] == 0.5
@@ -466,13 +553,13 @@ def test_each_strength_is_judged_as_it_will_be_used(by, base, known, fits, monke
 
 def test_later_rounds_listen_with_what_was_learnt(base, known, monkeypatch):
     """Each round labels with the model that wears the delta of the round before, and learns anew."""
-    listening, label = [], mtl.adapt.pseudo_label
+    listening, label = [], mtl.lessons.pseudo_label
 
     def noted(model, said, share, cache, speakers):
         listening.append(heard(model, known[:1], 1 if speakers else None))
         return label(model, said, share, cache, speakers)
 
-    monkeypatch.setattr(mtl.adapt, "pseudo_label", noted)
+    monkeypatch.setattr(mtl.lessons, "pseudo_label", noted)
     deltas = [
         learn(base, known[:6], by="lin", lr=0.1, unsupervised=True, rounds=n).delta for n in (1, 2)
     ]

@@ -22,9 +22,9 @@ LAYERS = {
     2: "stems/ trunks/ heads/ data/ decode/ config metrics",
     3: "lexicon method pretrained vocabulary",
     4: "methods/ tune/",
-    5: "adapt checkpoint decoding delta device evaluate fit joined joint languages load long loop made mix"
-    " polyglot prefix predict prepare problem progress pseudo recogniser sat speakers spelling step stream"
-    " study transfer update ways mtl",
+    5: "adapt checkpoint decoding delta device evaluate fit joined joint languages lessons load long loop"
+    " made mix naming polyglot prefix predict prepare problem progress pseudo recogniser sat speakers"
+    " spelling step stream study transfer update ways mtl",
     6: "card commands/ page plots report tally __main__",
     7: "recipes/",
 }

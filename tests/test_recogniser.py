@@ -158,7 +158,7 @@ def test_a_saved_recogniser_goes_on(said, tmp_path):
     assert new.output.weight[: len(old.symbols) + 1].equal(old.output.weight)
     assert notes[1:] == [
         "fy: new head",
-        f"task nl: {len(old.symbols)} of {len(new.symbols)} symbols kept, 2 new: j á, 0 gone",
+        f"task nl: {len(old.symbols)} of its {len(new.symbols)} symbols are old ones, 2 new: j á, 0 gone",
     ]
     assert screen(more, model) == (more, [])
 

@@ -265,6 +265,15 @@ def test_advice_names_the_best_method_for_each_amount():
     ]
 
 
+def test_advice_where_no_method_helps():
+    unadapted = result("none", 0, 0.3, 0.1)
+    for rate in (0.3, 0.4):
+        (line,) = advice([unadapted, result("lhuc", 5, rate, 0.1), result("full", 5, 0.5, 0.1)])
+        assert line.startswith(
+            f"with 5: none helped, the best is lhuc, 30.00% -> {rate:.2%}; others"
+        )
+
+
 def test_a_speaker_is_compared_with_itself():
     """Who gave few utterances is no part of what many utterances gain."""
     near = [

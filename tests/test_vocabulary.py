@@ -99,7 +99,7 @@ def test_a_replaced_head_gives_what_it_has_kept(upsample):
     old = copy.deepcopy(model)
     change = replace_head(model, "de", CTC(["b", "c", " ", "é", "ß"], upsample))
     assert change == ("de", ["b", " ", "ß"], ["c", "é"], ["a"])
-    assert str(change) == "task de: 3 of 5 symbols kept, 2 new: c é, 1 gone: a"
+    assert str(change) == "task de: 3 of its 5 symbols are old ones, 2 new: c é, 1 gone: a"
     # logits of what both have, which the normalising of probabilities leaves in the same proportions
     before, after = (m.head("de").scores(F).x for m in (old, model))
     shared_before, shared_after = before[..., [0, 3, 1, 4]], after[..., [0, 1, 3, 5]]
@@ -239,7 +239,7 @@ def test_other_pieces_for_pieces():
     more = renewed(PIECES, ["xy xyz"] * 3, "unigram:6", add=True)
     assert more.symbols[: len(PIECES.symbols)] == PIECES.symbols
     assert set(more.symbols) == {*PIECES.symbols, *fresh.symbols}
-    with pytest.raises(ValueError, match="say which it is to get, such as bpe:500"):
+    with pytest.raises(ValueError, match=r"say what it is to get \(--symbols\), such as bpe:500"):
         renewed(PIECES, ["ab"])
 
 
@@ -268,3 +268,35 @@ def test_long_lists_are_cut():
     assert shown.endswith("3 gone: a b ß") and " and 60 more, " in shown  # of 100
     back = str(replace_head(model, "de", CTC(["a"])))
     assert "100 gone" not in back and "101 gone: ' ' Ĭ" in back
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_the_space_goes_from_characters_to_pieces_and_back(judged):
+    model = build(CTC(list(" abcß")))
+    name = "de"
+    if judged:
+        name = "judge"
+        head = Attention(describe(model.head("de")), heads=2, depth=1)
+        model.add(Task(name, "speech", head, label="de", auxiliary=True))
+    layer = "decoder.output.weight" if judged else "output.weight"
+    rows = model.head(name).get_parameter(layer).clone()
+    change = replace_head(model, "de", make_head(["ab abc", "cab cab"], "bpe:8"))
+    symbols = model.head("de").symbols
+    assert "▁" in change.kept and change.gone == ["ß"]
+    begins = [symbol for symbol in symbols if symbol.startswith("▁") and symbol != "▁"]
+    assert begins and set(begins) <= set(change.new)
+    at = 1 + symbols.index("▁")
+    assert model.head(name).get_parameter(layer)[at].equal(rows[1])
+    assert not model.head(name).get_parameter(layer)[1 + symbols.index(begins[0])].equal(rows[1])
+    change = replace_head(model, "de", CTC(list("ab ")))
+    assert change.kept == ["a", "b", " "] and "▁" not in change.gone
+    assert model.head(name).get_parameter(layer)[3].equal(rows[1])
+
+
+def test_what_has_both_signs_for_a_space_gives_each_its_own():
+    model = build(Pieces(PIECES.pieces, [" ", *PIECES.symbols]))
+    rows = model.head("de").output.weight.clone()
+    change = replace_head(model, "de", make_head(["ab abc", "cab cab"], "bpe:8"))
+    at = 1 + model.head("de").symbols.index("▁")
+    assert model.head("de").output.weight[at].equal(rows[2 + PIECES.symbols.index("▁")])
+    assert change.gone == [" "]

@@ -1,7 +1,8 @@
 """adapt: make a model better for speakers, from a few utterances of each.
 
 Writes what it learns of a speaker to speakers/NAME.safetensors beside the model, which itself stays as it is,
-for `transcribe --speaker NAME` and `evaluate --speakers`. Prints a line for each speaker.
+for `transcribe --speaker NAME` and `evaluate --speakers`. Prints a line for each speaker; one of whom
+nothing can be learnt is named and left out, and the exit code is 1.
 
     mtl adapt --model runs/multilingual_asr/model --speaker anna anna.jsonl
     mtl adapt --model runs/multilingual_asr/model --by lhuc many-speakers.jsonl
@@ -68,6 +69,7 @@ def run(args: Namespace) -> int:
     from mtl.data.manifest import read_manifest
     from mtl.delta import folder_beside
     from mtl.load import load
+    from mtl.naming import names
 
     settings = _given(args)
     said = _by_speaker([u for path in args.manifests for u in read_manifest(path)], args)
@@ -80,11 +82,16 @@ def run(args: Namespace) -> int:
         raise ValueError(f"--speakers {there} is a file; give a folder")
     model = load(args.model).model
     cache = Cache()
+    older, problems = names(folder), dict[str, str]()
     # A run that trains speakers one after the other need not end for the first to be safe.
     for group in [said] if settings.by_member else [{name: said[name]} for name in said]:
-        for name, adapted in adapt(model, group, settings, source=source, cache=cache).items():
-            _finish(name, adapted, len(group[name]), folder)
-    return 0
+        known = len(problems)
+        found = adapt(model, group, settings, source=source, cache=cache, problems=problems)
+        for problem in list(problems.values())[known:]:
+            print(f"mtl: {problem}", file=sys.stderr)
+        for name, adapted in found.items():
+            _finish(adapted, len(group[name]), folder, name in older)
+    return int(bool(problems))
 
 
 def _given(args: Namespace) -> "Adapt":
@@ -96,11 +103,16 @@ def _given(args: Namespace) -> "Adapt":
     given["replay"] = "replay" in given
     if settings.replay and not given["replay"]:
         raise ValueError(f"--by {args.by}: give --replay MANIFEST, utterances to replay")
-    return replace(settings, **given)
+    settings = replace(settings, **given)
+    idle = [name for name in ("confident", "rounds") if name in given]
+    if idle and not settings.unsupervised:
+        raise ValueError(f"--{idle[0]} is for --unsupervised: add that, or leave it out")
+    return settings
 
 
 def _by_speaker(utterances: Sequence["Utterance"], args: Namespace) -> dict[str, list["Utterance"]]:
     """Sort utterances by speaker, all of them that of the option if there is one."""
+    from mtl.naming import as_name
     from mtl.pseudo import UNDETERMINED
     from mtl.sat import UNKNOWN
 
@@ -110,27 +122,34 @@ def _by_speaker(utterances: Sequence["Utterance"], args: Namespace) -> dict[str,
             f"{nameless[0].where}: {len(nameless)} of {len(utterances)} utterances name no speaker: "
             "give --speaker NAME for all, or write `speaker` into the manifest"
         )
+    langs = {utterance.lang for utterance in utterances}
+    if args.lang is not None and UNDETERMINED not in langs:
+        raise ValueError(
+            f"--lang {args.lang}: it is for lines that name no language, and all name one "
+            f"({', '.join(sorted(langs))}): leave it out"
+        )
     said: dict[str, list[Utterance]] = {}
     for utterance in utterances:
         if args.lang is not None and utterance.lang == UNDETERMINED:
             utterance = replace(utterance, lang=args.lang)
-        name = utterance.speaker if args.speaker is None else args.speaker
+        name = as_name(utterance.speaker if args.speaker is None else args.speaker)
         said.setdefault(name, []).append(utterance)
     return said
 
 
-def _finish(name: str, adapted: "Adapted", said: int, folder: Path) -> None:
+def _finish(adapted: "Adapted", said: int, folder: Path, replaces: bool) -> None:
     """Save a delta, print its line, and on the error output what was left out."""
     from mtl.data.speech import describe_skips
-    from mtl.delta import names, save, size
+    from mtl.delta import save, size
 
     delta, skips = adapted
+    name = delta.name if delta.name.isprintable() else ascii(delta.name)
     each = [f"left out {skip.reason}" for skip in skips]
     for line in each if len(each) <= SHOWN else describe_skips(skips, said):
         print(f"mtl: {name}: {line}", file=sys.stderr)
     learnt = delta.notes["utterances"]
     counts = f"learnt {learnt}, held out {said - learnt - len(skips)}, left out {len(skips)}"
     how = f"{delta.notes['by']}, strength {delta.notes['strength']:.2g}"
-    how += ", replaces an older delta" if name in names(folder) else ""
+    how += ", replaces an older delta" if replaces else ""
     path = save(delta, folder)
     print(name, counts, how, f"{size(delta) / 1000:.1f} kB", path, sep="\t", flush=True)

@@ -61,6 +61,10 @@ def run(args: Namespace) -> int:
             done += 1
             lines.append(ctm(utterance.id, words) if args.ctm else "")
             yield _row(records[utterance.line], utterance, words, args.out.parent)
+        if not done:  # an error here leaves the file of an earlier run as it was
+            raise ValueError(
+                f"{args.manifest}: nothing could be aligned; {args.out} is not written"
+            )
 
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(args.out, rows())
@@ -108,6 +112,7 @@ class _Aligner:
     def _label(self, utterance: "Utterance") -> "tuple[str, Tensor]":
         """Choose the task that spells an utterance, and its label."""
         from mtl.data.speech import raw_labels
+        from mtl.languages import PHONEMES
 
         task = self.task or self.writers.get(utterance.lang) or self.writers.get("text")
         if task is None:
@@ -116,6 +121,8 @@ class _Aligner:
         self._check(task)
         name = self.model.tasks[task].label or task
         raw = raw_labels(utterance)
+        if name not in raw and utterance.lang != name.removesuffix(PHONEMES) and utterance.text:
+            raise ValueError(f"is in {utterance.lang}; task {task!r} aligns {name}")
         if name not in raw:
             raise ValueError(f"it has no {name!r}, from which task {task!r} aligns")
         return task, self.model.head(task).encode(raw[name])

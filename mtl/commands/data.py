@@ -51,10 +51,12 @@ def arguments(parser: ArgumentParser) -> None:
         metavar="LANG=N,...",
         help="training utterances per language, such as en=100,nl=20",
     )
-    add("--dev", type=count, default=40, help="dev utterances per language (default: 40)")
-    add("--test", type=count, default=100, help="test utterances per language (default: 100)")
-    add("--seed", type=int, default=0, help="seed of texts and voices (default: 0)")
-    add("--folder", type=Path, help="where (default: $MTL_CACHE, else ~/.cache/mtl)")
+    held = {"dev": 40, "test": 100}
+    for name, size in held.items():
+        about = f"{name} utterances per language (default: {size})"
+        add(f"--{name}", type=count, default=size, metavar="N", help=about)
+    add("--seed", type=int, default=0, metavar="N", help="seed of texts and voices (default: 0)")
+    add("--folder", type=Path, metavar="DIR", help="where (default: $MTL_CACHE, else ~/.cache/mtl)")
 
     _import_arguments(parts)
 

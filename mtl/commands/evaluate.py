@@ -78,14 +78,15 @@ def run(args: Namespace) -> int:
 
 def _deltas(model: str, speakers: str, utterances: Sequence["Utterance"]) -> list["Delta"]:
     """Read the deltas of those who speak that the folder has; "" is the one beside the model."""
-    from mtl.delta import SUFFIX, folder_beside, names, read
+    from mtl.delta import folder_beside, read
+    from mtl.naming import files
 
     folder = Path(speakers) if speakers else folder_beside(model)
-    there = names(folder)
+    there = files(folder)
     if not there:
         raise ValueError(f"{folder} holds no delta of a speaker: make some with `mtl adapt`")
     heard = {utterance.speaker for utterance in utterances}
-    return [read(folder / f"{name}{SUFFIX}") for name in there if name in heard]
+    return [read(path) for name, path in there.items() if name in heard]
 
 
 def _evaluate(

@@ -107,6 +107,7 @@ def run(args: Namespace) -> int:
     """Estimate, write and say what was found."""
     from mtl.decode.lm import estimate
 
+    _refuse(args)
     field, cut = _cutter(args)
     read, test = (Reader(field, args.lang, cut) for _ in range(2))
     model = estimate(read(args.texts), args.order, args.prune)
@@ -119,6 +120,13 @@ def run(args: Namespace) -> int:
         for line in _left(test):
             print(line)
     return 0
+
+
+def _refuse(args: Namespace) -> None:
+    """Raise ValueError where the model would be written over a text."""
+    texts = [*args.texts, args.test] if args.test else args.texts
+    if args.out.resolve() in [path.resolve() for path in texts]:
+        raise ValueError(f"--out {args.out} is one of the texts to read; name another file")
 
 
 def _cutter(args: Namespace) -> tuple[str, Cut]:
@@ -175,6 +183,11 @@ def _notes(args: Namespace, model: "NGrams", read: Reader) -> list[str]:
     if model.fallen_back:
         lengths = ", ".join(f"{length}-grams" for length in model.fallen_back)
         lines.append(f"too little text for discounts of {lengths}: 0.5, 1 and 1.5 are taken")
+    if not any(model.probabilities[1:]):
+        lines.append(
+            f"--prune leaves nothing longer than 1-grams, so that no {args.unit} depend on those before: "
+            "prune less"
+        )
     return lines + _left(read)
 
 

@@ -27,8 +27,8 @@ def arguments(parser: ArgumentParser) -> None:
     add("--task", required=True, metavar="TASK", help="task whose head changes, such as de")
     texts = "JSON lines whose texts, or phonemes, the symbols are made from; several may follow"
     add("--data", required=True, nargs="+", type=Path, metavar="MANIFEST", help=texts)
-    kinds = "chars, bpe:N or unigram:N for N pieces of words, or phones (default: as the head has)"
-    add("--symbols", default="", metavar="SYMBOLS", help=kinds)
+    written = "chars, or bpe:N or unigram:N for N pieces of words; for a head of phones: phones "
+    add("--symbols", default="", metavar="SYMBOLS", help=f"{written}(default: as the head has)")
     more = "keep all symbols that the head has, and add those that the data need"
     add("--add", action="store_true", help=more)
 
@@ -37,20 +37,21 @@ def run(args: Namespace) -> int:
     """Change, save and print."""
     from mtl.data.manifest import read_manifest
     from mtl.model import Model
-    from mtl.vocabulary import ctc_head, parse_symbols, renewed, replace_head
+    from mtl.vocabulary import ctc_head, kinds, parse_symbols, renewed, replace_head
 
-    if args.symbols:
-        parse_symbols(args.symbols, name="--symbols")
     _refuse(args.model, args.out)
     utterances = [u for path in args.data for u in read_manifest(path)]
     model = Model.from_pretrained(args.model)
     old = ctc_head(model, args.task)
+    if args.symbols:
+        parse_symbols(args.symbols, kinds(old), f"task {args.task!r}: --symbols")
     said = _labels(model, args.task, utterances)
     head = renewed(old, [text for _, text in said], args.symbols, args.add)
-    print(replace_head(model, args.task, head))
+    change = replace_head(model, args.task, head)
     for line in _notes(model, args, said):
         print(f"mtl: {line}", file=sys.stderr)
     model.save_pretrained(args.out)
+    print(change)  # not before it is true
     print(args.out)
     return 0
 
@@ -62,6 +63,8 @@ def _refuse(model: str, out: Path) -> None:
         raise ValueError(
             f"--out {out} lies in the model's folder, which stays as it is: name another"
         )
+    if blocked := next((folder for folder in out.parents if folder.is_file()), None):
+        raise ValueError(f"--out {out}: {blocked} is a file; name a new folder")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"--out {out} exists: name a new folder, or remove it")
 

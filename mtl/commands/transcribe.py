@@ -36,14 +36,15 @@ def arguments(parser: ArgumentParser) -> None:
     add("--speaker", metavar="NAME", help="who speaks in all files, whom `mtl adapt` has met")
     where = "folder that it wrote to (default: speakers/ beside the model)"
     add("--speakers", type=Path, metavar="DIR", help=where)
-    add(
+    written = parser.add_mutually_exclusive_group().add_argument
+    written(
         "--format",
         choices=list(WRITERS),
         default="text",
         help="text; json: lines with confidence (0 to 1) and seconds; srt, vtt: captions; ctm: words with "
         "start, length and confidence (default: text)",
     )
-    add("--json", dest="format", action="store_const", const="json", help="as --format json")
+    written("--json", dest="format", action="store_const", const="json", help="as --format json")
     times = "text: a line for each caption, from and to in seconds; json: `words` with times"
     add("--timestamps", action="store_true", help=times)
     add("--out", type=Path, metavar="DIR", help="write a file here for each recording, not print")
@@ -71,7 +72,7 @@ def _seconds(text: str) -> float:
 
 def run(args: Namespace) -> int:
     """Transcribe; 1 where a file could not be."""
-    from mtl.decoding import beams
+    from mtl.decoding import beams, check_files
     from mtl.languages import AUTO, SPEECH, choose
     from mtl.load import Inputs, load
     from mtl.long import transcribe
@@ -85,6 +86,8 @@ def run(args: Namespace) -> int:
     timed = args.timestamps or args.format in TIMED
     settings: dict[str, Any] = {"chunk": args.chunk, "batch": args.batch, "timed": timed}
     lang = "" if args.lang == AUTO else args.lang
+    if search and lang:
+        check_files(loaded.model, search, lang)
     settings["decoders"] = beams(loaded.model, search, lang) if search else None
     done = 0
     for told in transcribe(loaded.model, data, choice, **settings):
@@ -120,6 +123,8 @@ def _putter(args: Namespace) -> Callable[[str, str], None]:
     names = [path.stem for path in args.files]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"several files are called {twice[0]!r}: give each --out of its own")
+    if args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"--out {args.out} is a file; give a folder")
     suffix = {"text": ".txt"}.get(args.format, f".{args.format}")
     args.out.mkdir(parents=True, exist_ok=True)
 

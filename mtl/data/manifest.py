@@ -9,6 +9,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from mtl.data.audio import AudioError, audio_seconds, read_frames
 
@@ -276,7 +277,7 @@ def _utterance(
         id=name,
         text=get("text") or "",
         lang=get("lang") or "und",
-        speaker=str("unknown" if get("speaker") in (None, "") else get("speaker")),
+        speaker=normalize("NFC", str("unknown" if (who := get("speaker")) in (None, "") else who)),
         seconds=float(seconds),
         audio=audio,
         offset=offset,

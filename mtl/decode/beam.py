@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtl.decode.hotwords import HotWords
-from mtl.decode.lexicon import lexicon
+from mtl.decode.lexicon import lexicon, spell_all
 from mtl.decode.lm import SPACE, UNK, vocabulary
 from mtl.head import Head, Prediction, Scores
 
@@ -60,16 +60,14 @@ class Search:
     def __post_init__(self) -> None:
         for name in ("beam", "nbest", "symbols"):
             if getattr(self, name) < 1:
-                raise ValueError(f"search.{name} is {getattr(self, name)}; give 1 or more")
+                raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
         if not 0 < self.threshold < -FAR:
-            raise ValueError(f"search.threshold is {self.threshold}; give nats above 0, such as 25")
+            raise ValueError(f"threshold is {self.threshold}; give nats above 0, such as 25")
         for name in ("lm_weight", "word_score", "hotword_weight"):
             if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"search.{name} is {getattr(self, name)}; give a finite number")
+                raise ValueError(f"{name} is {getattr(self, name)}; give a finite number")
         if self.unit not in get_args(Unit):
-            raise ValueError(
-                f"search.unit is {self.unit!r}; choose from {', '.join(get_args(Unit))}"
-            )
+            raise ValueError(f"unit is {self.unit!r}; choose from {', '.join(get_args(Unit))}")
 
 
 class Hypothesis(NamedTuple):
@@ -93,7 +91,7 @@ class Beam:
     The confidence is the head's alone, so that it does not depend on the weights: p(symbols | sound) to the
     power of one over their number. It is 0 where there are none, and where the sound ends inside a word of
     the lexicon, which is left out. Raises ImportError without the extra 'lm', ValueError for files that are
-    missing or do not fit the head, `mtl.text.SymbolError` for hot words that it cannot spell.
+    missing or do not fit the head, `mtl.decode.lexicon.HotWordError` for hot words that it cannot spell.
     """
 
     def __init__(self, head: Head, search: Search | None = None) -> None:
@@ -177,7 +175,7 @@ class Beam:
 
         search, head = self.search, self.head
         texts = ["", *(_text(head, number) for number in range(1, 1 + len(self._symbols)))]
-        spelled = [head.encode(word).tolist() for word in search.hotwords]
+        spelled = spell_all(search.hotwords, lambda word: head.encode(word).tolist())
         hotwords = ["".join(texts[number] for number in word).strip() for word in spelled]
         space = next((name for name in SPACES if name in known.difference(self._symbols)), "\0 ")
         names = ["\0", *(space if symbol == " " else symbol for symbol in self._symbols)]
@@ -231,7 +229,7 @@ class Beam:
 def _file(search: Search, name: str) -> str:
     path: str = getattr(search, name)
     if path and not Path(path).is_file():
-        raise ValueError(f"search.{name} is {path!r}: no such file")
+        raise ValueError(f"{name} {path!r}: no such file")
     return path
 
 

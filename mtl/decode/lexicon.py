@@ -2,12 +2,15 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from mtl.text import SymbolError
 
 HOMOPHONES = 6  # that flashlight keeps
 RESERVED = ("<s>", "</s>", "<unk>")  # that lexicons of other programs list, and no one says
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -18,6 +21,30 @@ class Entry(NamedTuple):
     text: str
     spelling: tuple[int, ...]
     given: bool = False  # by the lexicon, not by the head
+
+
+class HotWordError(SymbolError):
+    """Hot words that a head cannot spell; `reasons` gives all of them, each with why."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        word, why = next(iter(reasons.items()))
+        super().__init__(f"hot word {word!r}: {why}")
+        self.reasons = dict(reasons)
+
+
+def spell_all(hotwords: Iterable[str], spell: Callable[[str], T]) -> list[T]:
+    """Let `spell` spell each hot word. Raises HotWordError for all at which it raises ValueError."""
+    found, reasons = [], dict[str, str]()
+    for hot in hotwords:
+        try:
+            found.append(spell(hot))
+        except ValueError as error:
+            missing = error.missing if isinstance(error, SymbolError) else ()
+            names = ", ".join(map(repr, missing))
+            reasons[hot] = f"the head has no symbol for {names}" if names else str(error)
+    if reasons:
+        raise HotWordError(reasons)
+    return found
 
 
 def spell(words: Iterable[str], head: Any, source: str) -> list[Entry]:
@@ -54,22 +81,26 @@ def lexicon(
 ) -> tuple[list[Entry], list[str]]:
     """Make the lexicon of a search: of a file or, without one, of a language model's words; and of hot words.
 
-    Gives the hot words as the lexicon writes them, too. Raises ValueError for words that nothing spells.
+    Gives the hot words as the lexicon writes them, too. Raises ValueError where no word is spelled,
+    HotWordError for hot words that nothing spells.
     """
     if not path and "cer" not in head.metrics:
         raise ValueError("a head that writes no letters needs a lexicon, which spells words for it")
     entries = read_lexicon(path, head) if path else spell(words, head, "the language model")
     known = {entry.text for entry in entries}
-    texts = []
-    for hot in hotwords:
+
+    def join(hot: str) -> str:
+        """Write a hot word as the lexicon does, which it joins."""
         parts = hot.split() if known.issuperset(hot.split()) else head.reference(hot).split()
         for part in parts:
             if part not in known and any(entry.given for entry in entries):
-                raise ValueError(f"hot word {hot!r}: {path} has no line that spells {part!r}")
+                raise ValueError(f"{path} has no line that spells {part!r}")
             if part not in known:
-                entries += spell([part], head, f"hot word {hot!r}")
+                entries.extend(spell([part], head, repr(part)))
                 known.add(part)
-        texts.append(" ".join(parts))
+        return " ".join(parts)
+
+    texts = spell_all(hotwords, join)
     return _limited(entries), [text for text in texts if text]
 
 
@@ -98,7 +129,9 @@ def read_lexicon(path: str | Path, head: Any) -> list[Entry]:
                 entries.append(Entry(word, word, tuple(index[s] for s in symbols), True))
             elif word:
                 plain[word] = None
-    if plain or not entries:
+    if not plain and not entries:
+        raise ValueError(f"{path}: holds no words; write one on each line")
+    if plain:
         entries += spell(plain, head, str(path))
     return list(dict.fromkeys(entries))
 

@@ -52,6 +52,7 @@ def folder(tmp_path_factory):
     write_manifest(path / "nobody.jsonl", [row("a1.wav")])
     write_manifest(path / "silent.jsonl", [row("silent.wav")])
     write_manifest(path / "french.jsonl", [row("a1.wav", lang="fr")])
+    write_manifest(path / "und.jsonl", [row("a1.wav", lang=None)])
     write_manifest(path / "strange.jsonl", [row("a1.wav", "abz")])
     (path / "empty.jsonl").touch()
     build().save_pretrained(path / "m")
@@ -215,11 +216,42 @@ def test_what_is_left_out_is_said(run, folder):
     assert read(folder / "left" / "dora.safetensors").notes["utterances"] == 1
 
 
+@pytest.mark.parametrize("by", ["lhuc", "input"])
+def test_a_speaker_of_whom_nothing_can_be_learnt_stops_nobody(by, run, folder):
+    said = {"ann": "a1.wav", "bob": "silent.wav", "cy": "b1.wav", "di": "c1.wav"}
+    write_manifest(folder / "four.jsonl", [row(f, speaker=name) for name, f in said.items()])
+    words = ("adapt", "four.jsonl", "--model", "m", "--steps", "1", "--threads", "1")
+    code, lines, errors = run(*words, "--by", by, "--speakers", f"four-{by}")
+    assert (code, len(errors)) == (1, 1)
+    assert errors[0].startswith("mtl: speaker 'bob': no utterance to learn from: ")
+    assert "four.jsonl:2: silence" in errors[0]
+    assert [line.split("\t")[0] for line in lines] == ["ann", "cy", "di"]
+    assert names(folder / f"four-{by}") == ["ann", "cy", "di"]
+
+
+def test_any_name_serves_from_the_manifest_to_the_transcript(run, folder):
+    """Long as in Common Voice, with a slash as in Kaldi, alike but for capitals, composed or not."""
+    people = ["0a" * 64, "a/b", "Zo\u00eb", "zo\u00eb", "a\nb"]
+    spelt = ["Zoe\u0308" if name == "Zo\u00eb" else name for name in people]
+    write_manifest(folder / "odd.jsonl", [row("a1.wav", speaker=name) for name in spelt])
+    words = ("adapt", "odd.jsonl", "--model", "m", *LEARN, "--speakers", "odd")
+    code, lines, errors = run(*words)
+    assert (code, len(lines), errors) == (0, 5, [])
+    assert names(folder / "odd") == sorted(people)
+    assert len({path.name.lower() for path in (folder / "odd").iterdir()}) == 5
+    for name in spelt:
+        heard = transcripts(run, "anna", "--speaker", name, "--speakers", "odd")
+        assert heard != transcripts(run, "anna")
+    code, lines, errors = run("evaluate", "odd.jsonl", "--model", "m", "--speakers", "odd")
+    assert code == 0 and "adapted: 5 of 5 speakers, 5 of 5 utterances" in lines
+    assert [line.count("replaces") for line in run(*words)[1]] == [1] * 5
+
+
 def settings_of(run, monkeypatch, *words):
     """The settings and sources that a command line adapts with."""
     taken = []
 
-    def learn(model, speakers, settings, *, source, cache):
+    def learn(model, speakers, settings, *, source, cache, problems):
         taken.append((settings, [utterance.id for utterance in source]))
         return {}
 
@@ -268,7 +300,11 @@ def test_help_names_every_setting(capsys):
             ["10 steps in a row were not finite"],
         ),
         ("adapt two.jsonl --model fresh/m --by full+replay", ["full+replay", "--replay MANIFEST"]),
-        ("adapt two.jsonl --model fresh/m --speaker a/b --steps 1 --by lhuc", ["'a/b'", "file name"]),
+        ("adapt two.jsonl --model fresh/m --confident 0.2", ["--confident is for --unsupervised"]),
+        ("adapt two.jsonl --model fresh/m --by full --rounds 3", ["--rounds is for --unsupervised"]),
+        ("adapt two.jsonl --model fresh/m --lang cy", ["--lang cy: ", "all name one (nl)"]),
+        ("adapt und.jsonl --model fresh/m --speaker dora", ["und.jsonl:1", "'und'", "--lang"]),
+        ("transcribe a1.wav --model m --speaker ../made/anna --speakers rows", ["no delta '../made/anna'"]),
         ("adapt nobody.jsonl --model fresh/m", ["nobody.jsonl:1: 1 of 1", "--speaker NAME"]),
         ("adapt two.jsonl --model fresh/m --speakers fresh/m", ["fresh/m lies in the model's"]),
         ("adapt two.jsonl --model fresh/m --speakers fresh/m/deltas", ["lies in the model's folder"]),

@@ -121,7 +121,7 @@ def test_what_cannot_be_aligned_is_named_and_left_out(run, change, says):
 def test_a_task_can_be_named(run):
     code, lines, _, errors = run(rows(lang="nl"), "--task", "cy")
     assert code == 1 and len(lines) == 1  # the second has a text in Dutch only
-    assert "it has no 'cy', from which task 'cy' aligns" in errors[0]
+    assert errors[0].endswith("is in nl; task 'cy' aligns cy")
     for task, says in (("speaker", "its head is Classify, not CTC"), ("xx", "no task 'xx'")):
         code, _, _, (error,) = run(rows(), "--task", task, out="other.jsonl")
         assert code == 1 and says in error
@@ -140,3 +140,10 @@ def test_many_utterances_keep_their_order(run, monkeypatch):
     for line in found:
         said = SAID["a" if "a.wav" in line["id"] else "b"]
         assert [word["word"] for word in line["words"]] == said.split()
+
+
+def test_where_nothing_is_aligned_an_older_file_stays(run):
+    _, before, _, _ = run(rows(), "--ctm")
+    code, lines, out, errors = run([row | {"lang": "fr"} for row in rows()], "--ctm")
+    assert (code, lines, out) == (1, before, "") and len(before) == 2
+    assert "m.jsonl: nothing could be aligned; new/aligned.jsonl is not written" in errors[-1]

@@ -1,6 +1,7 @@
 """`mtl lm` on texts and manifests, by the rules of a model or without."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -140,3 +141,19 @@ def test_wrong_counts_are_bad_usage(run, capsys):
     with pytest.raises(SystemExit):
         run("a.txt", "--prune", "0,x")
     assert "write counts with commas" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["a.txt", "./m.jsonl", "t.txt"])
+def test_texts_are_not_written_over(run, tmp_path, out):
+    (tmp_path / "t.txt").write_text("the cat\n")
+    before = (tmp_path / out).read_bytes()
+    code, _, (error,) = run("a.txt", "m.jsonl", "--test", "t.txt", out=out)
+    assert code == 1 and f"--out {Path(out)} is one of the texts to read" in error
+    assert (tmp_path / out).read_bytes() == before
+
+
+def test_pruning_all_but_single_words_is_said(run):
+    assert any(
+        "--prune leaves nothing longer" in line for line in run("a.txt", "--prune", "0,9")[1]
+    )
+    assert not any("--prune" in line for line in run("a.txt")[1])

@@ -48,7 +48,7 @@ def tensors(folder):
 
 def test_other_symbols(run, tmp_path):
     before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
-    line = "task de: 3 of 5 symbols kept, 2 new: c d, 1 gone: ß"
+    line = "task de: 3 of its 5 symbols are old ones, 2 new: c d, 1 gone: ß"
     assert run("--task", "de", "--out", "new") == (0, [line, "new"], [])
     assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
     model, old, new = Model.from_pretrained("new"), tensors("m"), tensors("new")
@@ -60,17 +60,19 @@ def test_other_symbols(run, tmp_path):
 
 def test_added_symbols_and_phones(run):
     said = run("--task", "de", "--out", "new", "--add")
-    assert said[1][0] == "task de: 4 of 6 symbols kept, 2 new: c d, 0 gone"
+    assert said[1][0] == "task de: 4 of its 6 symbols are old ones, 2 new: c d, 0 gone"
     assert Model.from_pretrained("new").head("de").symbols == list(" abßcd")
     old, new = tensors("m"), tensors("new")
     assert new["heads.de.output.bias"][:5].equal(old["heads.de.output.bias"])
     said = run("--task", "nl-phonemes", "--out", "ipa", "--add", "--symbols", "phones")
-    assert said[1][0] == "task nl-phonemes: 2 of 4 symbols kept, 2 new: aː n, 0 gone"
+    assert said[1][0] == "task nl-phonemes: 2 of its 4 symbols are old ones, 2 new: aː n, 0 gone"
 
 
 def test_pieces(run):
     code, lines, errors = run("--task", "de", "--out", "new", "--symbols", "bpe:500")
-    assert code == 0 and lines[0].startswith("task de: 2 of ") and "2 gone: ' ' ß" in lines[0]
+    assert (
+        code == 0 and lines[0].startswith("task de: 3 of its ") and lines[0].endswith("1 gone: ß")
+    )
     head = Model.from_pretrained("new").head("de-b1")
     assert head.decode(head.encode("bad cab")) == "bad cab"
     assert errors == [f"mtl: {len(head.symbols)} pieces, as the texts hold no more than that"]
@@ -96,7 +98,12 @@ def test_what_can_not_be_used_is_counted_and_named(run):
         (["--task", "fr"], "no task 'fr'; this model has: de, de-b1, nl"),
         (["--task", "language"], "head Classify, which spells nothing; CTC heads have: de, nl"),
         (["--task", "de", "--symbols", "bpe"], "--symbols is 'bpe'; give chars or bpe:N"),
-        (["--task", "de", "--symbols", "phones"], "is 'phones'; give chars or bpe:N or unigram:N"),
+        (
+            ["--task", "de", "--symbols", "phones"],
+            "'de': --symbols is 'phones'; give chars or bpe:N or unigram:N",
+        ),
+        (["--task", "nl-phonemes", "--symbols", "chars"], "--symbols is 'chars'; give phones"),
+        (["--task", "de", "--out", "t.jsonl/new"], "--out t.jsonl/new: t.jsonl is a file"),
         (["--task", "de", "--symbols", "bpe:3"], "3 pieces are too few: the texts hold 5"),
         (["--task", "de", "--data", "fr.jsonl"], "has a label 'de'; texts there: fr 1"),
         (["--task", "de", "--data", "no.jsonl"], "none of the 1 texts can be used"),

@@ -146,3 +146,38 @@ def test_a_chunk_is_a_number_of_seconds(run, chunk, capsys):
     assert "is not a number of seconds above 0" in capsys.readouterr().err
     code, _, (error,) = run("a.wav", "--chunk", "0.5")
     assert code == 1 and "chunk is 0.5; give the seconds of a piece, at least 1" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--out", "b.wav"], "--out b.wav is a file; give a folder"),
+        (["--lm-weight", "3"], "--lm-weight does nothing without --lm"),
+        (["--hotword-weight", "3"], "--hotword-weight does nothing without --hotwords"),
+        (["--lm", ""], "--lm is empty: name a file"),
+        (["--lang", "nl", "--lm", "cy=x.arpa"], "lm cy=x.arpa: has no file for nl"),
+        (["--lang", "nl", "--lm", "nl="], "lm nl=: 'nl=' names no file"),
+        (["--lang", "nl", "--lm", "x.arpa"], "lm 'x.arpa': no such file"),
+        (["--hotwords", "añ"], "hotwords (--hotwords): 'añ' can be spelled in none of cy, nl"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(run, words, says):
+    code, out, (error,) = run("a.wav", *words)
+    assert (code, out) == (1, "") and says in error
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["--format", "srt", "--json"], "not allowed with"), (["--hotwords", ","], "holds no words")],
+)
+def test_what_contradicts_itself_is_bad_usage(run, words, says, capsys):
+    with pytest.raises(SystemExit):
+        run("a.wav", *words)
+    assert says in capsys.readouterr().err
+
+
+def test_hot_words_have_a_weight(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr("mtl.decoding.beams", lambda _, search, *__: asked.append(search))
+    run("a.wav", "--hotwords", "ab, cd", "--hotword-weight", "2.5")
+    assert (asked[0].hotwords, asked[0].hotword_weight) == (("ab", "cd"), 2.5)

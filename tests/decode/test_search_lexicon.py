@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mtl.decode.lexicon import Entry, lexicon, read_lexicon, spell
+from mtl.decode.lexicon import Entry, HotWordError, lexicon, read_lexicon, spell
 from mtl.heads.ctc import CTC
 from mtl.heads.phoneme import Phoneme
 
@@ -41,7 +41,7 @@ def test_a_file_spells_words_or_leaves_it_to_the_head(tmp_path):
     ):
         read_lexicon(path, PHONES)
     path.write_text("\n")
-    with pytest.raises(ValueError, match="can spell none of its 0 words"):
+    with pytest.raises(ValueError, match=r"words.txt: holds no words; write one on each line"):
         read_lexicon(path, HEAD)
 
 
@@ -56,6 +56,9 @@ def test_hot_words_join_the_words(tmp_path):
         ValueError, match=r"hot word 'tee two': .*words.txt has no line that spells"
     ):
         lexicon(str(path), [], ["tee two"], PHONES)
+    with pytest.raises(HotWordError) as error:
+        lexicon(str(path), [], ["two", "tee", "too two"], PHONES)
+    assert list(error.value.reasons) == ["tee", "too two"]
     with pytest.raises(ValueError, match="writes no letters needs a lexicon"):
         lexicon("", ["two"], [], PHONES)
 

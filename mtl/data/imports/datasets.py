@@ -16,6 +16,7 @@ _USUAL = {
     "label": ("label",),
     "id": (),  # columns called id often number the sentences, not the recordings
 }
+_TEXT = (".csv", ".tsv", ".json", ".jsonl", ".txt")
 
 
 def read(ask: Ask) -> Iterator[Found | Skip]:
@@ -41,7 +42,7 @@ def read(ask: Ask) -> Iterator[Found | Skip]:
         for name, there in has.items()
         if hasattr(data.features[there], "int2str")
     }
-    for index, row in enumerate(data):
+    for index, row in enumerate(_rows(ask, data)):
         known = {name: row[there] for name, there in has.items()}
         for name, spell in classes.items():
             known[name] = None if known[name] in (None, -1) else spell(known[name])
@@ -68,8 +69,9 @@ def _load(ask: Ask) -> Any:
         try:
             with _paths_need_no_encoder(package.Audio):
                 return package.load_dataset(ask.source, ask.subset or None, split=split)
-        except package.exceptions.DatasetsError as error:
-            raise ValueError(f"{ask.source}: {error.__cause__ or error}") from error
+        except (package.exceptions.DatasetsError, ValueError) as error:
+            cause = error.__cause__ or error
+            raise ValueError(f"{_culprit(path, cause)}: {cause}") from error
     if ask.subset:
         raise ValueError(f"{path} is a saved data set, it has no --subset; name its own folder")
     found = package.load_from_disk(str(path))
@@ -80,6 +82,28 @@ def _load(ask: Ask) -> Any:
     if ask.split and str(found.split or ask.split) != ask.split:
         raise ValueError(f"{path}: is the split {found.split}, not {ask.split!r}")
     return found
+
+
+def _rows(ask: Ask, data: Any) -> Iterator[dict[str, Any]]:
+    """Give the rows, of which JSON is decoded only here."""
+    try:
+        yield from data
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{_culprit(Path(ask.source), error)}: {error}") from error
+
+
+def _culprit(folder: Path, error: BaseException) -> Path:
+    """Find the file that is not UTF-8, which `datasets` does not name; for other errors, give the folder."""
+    if not isinstance(error, UnicodeDecodeError):
+        return folder
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _TEXT):
+        try:
+            with path.open(encoding="utf-8") as file:
+                for _ in file:
+                    pass
+        except UnicodeDecodeError:
+            return path
+    return folder
 
 
 @contextmanager

@@ -24,6 +24,8 @@ def read(ask: Ask) -> Iterator[Found | Skip]:
     source = Path(ask.source)
     if not source.exists():
         raise ValueError(f"{source}: no such folder or transcript file")
+    if source.is_file() and _is_no_text(source):
+        raise ValueError(f"{source}: is neither a folder nor a text file that lists audio files")
     tables = [source]
     if source.is_dir():
         tables = [source / name for name in TABLES if (source / name).is_file()]
@@ -32,6 +34,13 @@ def read(ask: Ask) -> Iterator[Found | Skip]:
     library = _Library(root, ask)
     if not library.files:
         raise ValueError(f"{root}: holds no audio files; --root names the folder that does")
+    if not tables and ask.columns:
+        given = ",".join(f"{name}={there}" for name, there in ask.columns.items())
+        some = ", ".join(TABLES)
+        raise ValueError(
+            f"--columns {given}: {source} holds no transcript file that has columns ({some}); texts "
+            "come from the .txt beside each audio file: leave it out, or name a transcript file instead"
+        )
     if not tables:
         yield from _beside(library)
         return
@@ -92,6 +101,11 @@ class _Library:
         }
         bare = Path(name).with_suffix("").as_posix()
         return Found(where, name, self.root, text=text, id=bare)._replace(**levels | known)
+
+
+def _is_no_text(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.suffix.lower() in READABLE | FOREIGN or b"\0" in file.read(1024)
 
 
 def _files(root: Path) -> list[Path]:

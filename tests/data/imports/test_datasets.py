@@ -157,3 +157,15 @@ def test_the_extra_is_named_where_it_is_missing(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"pip install 'mtl\[data\]'"):
         import_manifest("datasets", Ask("x/y"), tmp_path / "m.jsonl")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.jsonl"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
+    (tmp_path / "c").mkdir()
+    lines = {
+        "table.csv": "audio,text\nx.wav,café\n",
+        "table.jsonl": '{"audio": "x", "text": "é"}\n',
+    }
+    (tmp_path / "c" / name).write_bytes(lines[name].encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"c/{name}: 'utf-8' codec"):
+        bring("datasets", tmp_path / "c")

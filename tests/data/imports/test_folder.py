@@ -147,3 +147,18 @@ def test_folders_without_audio_are_refused(tmp_path):
         bring("folder", tmp_path)
     with pytest.raises(ValueError, match="no such folder"):
         bring("folder", tmp_path / "none")
+
+
+def test_a_recording_is_neither_folder_nor_list(tmp_path):
+    sound(tmp_path / "zero.wav")
+    (tmp_path / "list").write_bytes(b"a\0b")
+    for name in ("zero.wav", "list"):
+        with pytest.raises(ValueError, match=f"{name}: is neither a folder nor a text file"):
+            bring("folder", tmp_path / name)
+
+
+def test_columns_need_a_transcript_file(tmp_path):
+    sound(tmp_path / "c" / "1.wav")
+    (tmp_path / "c" / "1.txt").write_text("een")
+    with pytest.raises(ValueError, match=r"--columns text=2: .* holds no transcript file"):
+        bring("folder", tmp_path / "c", columns={"text": "2"})
