@@ -84,7 +84,7 @@ class Loaded:
 
     def __init__(self, model: Model, speaker: int = 0, search: Search | None = None) -> None:
         self.model, self.speaker, self.search = model, speaker, search
-        self._built: dict[str, Mapping[str, Decoder]] = {}
+        self._built: dict[tuple[str, str], Mapping[str, Decoder]] = {}
 
     def __call__(
         self,
@@ -142,10 +142,10 @@ class Loaded:
     def _beams(self, choice: Choice, stream: str) -> Mapping[str, Decoder]:
         """Give the beam searches for a choice of languages; building one takes longer than a sentence."""
         lang = "" if choice.detector else choice.lang
-        if lang not in self._built:
+        if (lang, stream) not in self._built:
             assert self.search is not None
-            self._built[lang] = beams(self.model, self.search, lang, stream)
-        return self._built[lang]
+            self._built[lang, stream] = beams(self.model, self.search, lang, stream)
+        return self._built[lang, stream]
 
     def _only_stream(self) -> str:
         """Give the one stream that tasks read."""

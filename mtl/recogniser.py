@@ -22,6 +22,7 @@ from mtl.text import TextRules, normalise
 from mtl.trunks.conformer import Conformer
 from mtl.vocabulary import TEXTS, ctc_head, make_head, parse_symbols, renewed, replace_head
 
+TARGETS = ("chars", "phonemes", "both")
 INNER = 0.33  # weight of heads on inner blocks
 LABELS = {"text", "language", "speaker", "phonemes", "label"}  # names that other labels have
 
@@ -68,6 +69,8 @@ class Net:
                 raise ValueError(f"net.{name} is {getattr(self, name)}; give {low} or more")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"net.dropout is {self.dropout}; it is a share, 0 to below 1")
+        if self.target not in TARGETS:
+            raise ValueError(f"net.target is {self.target!r}; choose from {', '.join(TARGETS)}")
         if self.target == "phonemes" and (self.shared or self.symbols != "chars"):
             raise ValueError(
                 "net.target phonemes has no symbols of texts: leave net.symbols and net.shared out"

@@ -9,7 +9,7 @@ from mtl.data.speech import Speech
 from mtl.data.synthetic import make_corpus
 from mtl.evaluate import evaluate
 from mtl.heads.ctc import CTC
-from mtl.lexicon import describe_left, spell, write_lexicon
+from mtl.lexicon import describe_left, read_lexicon, spell, write_lexicon
 from mtl.model import Model
 from mtl.predict import Decoder
 from mtl.text import TextRules, normalise
@@ -36,8 +36,10 @@ def one_language(
     return learnt, tested
 
 
-def words(*parts: Iterable[Utterance]) -> list[str]:
-    """List the words of texts."""
+def words(lexicon: str, *parts: Iterable[Utterance]) -> list[str]:
+    """List the words of a lexicon or, where none is named, of texts. Raises what `read_lexicon` raises."""
+    if lexicon:
+        return list(read_lexicon(lexicon)[0])
     texts = [normalise(utterance.text, TextRules()) for part in parts for utterance in part]
     return sorted({word for text in texts for word in text.split()})
 

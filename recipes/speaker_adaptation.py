@@ -27,7 +27,7 @@ lin+unsupervised                                   15.7 (2.1)   13.5 (2.6)    26
 The best closes 63, 84, 88 and 92 % of the gap to ordinary voices. True: input beats full with 10 (1.7, 0.9 to
 2.8), full beats top with 10 (8.3, 2.8 to 15.3), lin beats full with 1 (5.2, 1.7 to 10.7) and with 5 (3.2, 1.1
 to 5.4). False: lhuc beats full with 1 (-5.7, -12.0 to -0.5), full+kl beats full with 40 (-2.8, -5.1 to -0.9).
-The default, two voices by three methods, takes 236 s on two idle cores.
+The default, two voices by three methods, took 236 s on two idle cores (efb49b6).
 """
 
 import time

@@ -4,9 +4,9 @@
     accelerate launch recipes/spelling.py --data train.jsonl --test test.jsonl --lexicon words.txt --lang nl
 
 One language is learnt from few and from more utterances, always for as many steps, in three ways (see
-`--net.target` of recipes/multilingual_asr.py), and written greedily or held to the words of a lexicon. Own
-manifests need `phonemes` in IPA for all but chars. Without `--lexicon` it has all words of the training and
-test texts, pronounced by espeak-ng: nobody says a word that it lacks.
+`--net.target` of recipes/multilingual_asr.py), and written greedily or held to the words of a lexicon, the
+same for all. Own manifests need `phonemes` in IPA for all but chars. Without `--lexicon` it has all words of
+the training and test texts, pronounced by espeak-ng: nobody says a word that it lacks.
 """
 
 import time
@@ -83,16 +83,19 @@ def main(argv: list[str] | None = None) -> None:
     numbers = [word.strip() for word in config.counts.split(",")]
     if bool(config.data) != bool(config.test) or not all(map(str.isdecimal, numbers)):
         raise ValueError(f"--counts {config.counts!r}: give numbers; and --data with --test")
+    targets = [word.strip() for word in config.targets.split(",")]
+    for target in targets:
+        replace(config.net, target=target)  # refuses what there is not, before anything is trained
     counts = sorted({*map(int, numbers)})
-    size = 8 if config.smoke else 100
-    train, test = one_language(config.lang, counts[-1], size, config.data, config.test)
+    sizes = counts[-1], 8 if config.smoke else 100
+    train, test = one_language(config.lang, *sizes, config.data, config.test)
     report = Report("spelling", config.fit.seed, {}, start_processes().num_processes)
     bench = Bench(config, report, train, test)
     cells = [
-        Cell(target.strip(), count, seed)
+        Cell(target, count, seed)
         for count in counts
         for seed in range(config.seeds)
-        for target in config.targets.split(",")
+        for target in targets
     ]
     key = [config.data, config.test, config.lang, config.lexicon, config.seconds, config.smoke]
     folder = config.out / digest(*key, config.net, config.fit.decisive()) / "cells"
@@ -106,7 +109,7 @@ class Bench:
 
     def __init__(self, config: Config, report: Report, *data: list[Utterance]) -> None:
         self.config, self.report, (self.train, self.test) = config, report, data
-        self.cache, self.words = Cache(), words(*data)
+        self.cache, self.words = Cache(), words(config.lexicon, *data)
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Train from the first utterances of a random order; write the test set in both ways."""
@@ -117,9 +120,8 @@ class Bench:
         masks = Augment(time_masks=2, time_frames=25, bin_masks=2, bins=15, seed=cell.seed)
         data = Speech(screen(said, model)[0], model, augment=masks, cache=self.cache)
         settings = replace(self.config.fit, seed=cell.seed)
-        model = fit(
-            model, {"speech": Stream(data, self.config.seconds)}, settings, show=False
-        ).model
+        streams = {"speech": Stream(data, self.config.seconds)}
+        model = fit(model, streams, settings, show=False).model
         task = writers(model)[self.config.lang]
         lexicon = self.config.lexicon if task != self.config.lang else ""
         if not lexicon:
@@ -127,9 +129,8 @@ class Bench:
             lexicon, notes = pronounced(model.head(task), self.words, self.config.lang, path)
             self.report.notes += [note for note in notes if note not in self.report.notes]
         test, held = Speech(self.test, model, cache=self.cache), Search(lexicon=lexicon)
-        found = {"lexicon": word_errors(model, test, task, beams(model, held))}
         greedy = {"greedy": word_errors(model, test, task)} if task == self.config.lang else {}
-        return found | greedy
+        return greedy | {"lexicon": word_errors(model, test, task, beams(model, held))}
 
 
 def _split(results: list[Result]) -> list[Result]:

@@ -29,6 +29,7 @@ from mtl.text import TextRules
         ({"attention": -0.1}, r"net.attention is -0\.1; give 0 or more"),
         ({"language": "lin"}, "net.language is 'lin'; choose from none, vector, adapter, lhuc"),
         ({"target": "phonemes", "shared": True}, "phonemes has no symbols of texts"),
+        ({"target": "char"}, "net.target is 'char'; choose from chars, phonemes, both"),
         ({"target": "both", "inner": ""}, "target both needs an inner block"),
         ({"symbols": "phones"}, "net.symbols is 'phones'; give chars or bpe:N or unigram:N"),
     ],

@@ -47,3 +47,15 @@ def test_what_cannot_be_compared_is_named(tmp_path):
     given = ("--data", tmp_path / "m.jsonl", "--test", tmp_path / "m.jsonl", "--lang", "nl")
     with pytest.raises(ValueError, match=r"nl: 1 utterances to learn from, 60 are wanted"):
         run(*given, "--counts", "60", "--out", tmp_path / "out")
+    with pytest.raises(ValueError, match=r"net.target is 'char'; choose from chars"):
+        run("--targets", "char,phonemes", "--out", tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match=r"no\.txt"):
+        run("--smoke", "--lexicon", "no.txt", "--out", tmp_path / "out")
+
+
+def test_characters_are_held_to_the_words_of_a_given_lexicon(tmp_path):
+    (tmp_path / "words.txt").write_text("twee\tt ʋ eː\ndrie\td r i\n", "utf-8")
+    words = ("--lexicon", tmp_path / "words.txt", "--targets", "chars")
+    run("--smoke", "--lang", "nl", *words, "--out", tmp_path / "out")
+    lines = (tmp_path / "out" / "nl.lexicon").read_text("utf-8").splitlines()
+    assert lines == ["twee\tt w e e", "drie\td r i e"]
