@@ -26,8 +26,7 @@ from mtl.data.augment import Augment
 from mtl.data.cache import Cache
 from mtl.data.manifest import Utterance
 from mtl.data.speech import Skip, Speech
-from mtl.delta import Delta, take, wear
-from mtl.evaluate import Evaluation, evaluate
+from mtl.delta import Delta, take
 from mtl.fit import fit
 from mtl.head import Task
 from mtl.languages import SPEECH, writers
@@ -38,12 +37,12 @@ from mtl.methods.l2sp import L2SP
 from mtl.model import Model
 from mtl.prepare import BY_MEMBER, WAYS, prepare
 from mtl.stream import Stream
+from mtl.strength import choose_strength, worn
 
 # Chosen on two voices of the embedded corpus that nothing is reported of.
 LR = {"full": 1.5e-4, "input": 4e-4, "top": 1.5e-4, "bias": 1e-3, "lora": 7e-4}
 LR |= {"lin": 3e-3, "lhuc": 1.5e-2, "adapter": 1e-3}
 REPLAY = "replay"  # the stream of source data
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # What a method's name may add to its ways, as in full+kl.
 EXTRAS: dict[str, dict[str, Any]] = {
     "kl": {"conservative": 0.5},
@@ -156,14 +155,16 @@ def adapt(
 ) -> dict[str, Adapted]:
     """Learn a delta for each speaker, {name: utterances}; `model` itself stays as it is.
 
-    From 15 utterances on, a fifth is held out: the delta's strength (0 to 1) is the one that writes it with
-    the fewest errors, the larger of two equals. With fewer, n, it is n / (n + 1), as if the unadapted model
-    had seen one more (maximum a posteriori, Gauvain and Lee 1994): what one utterance teaches is half noise.
+    From 15 utterances on, a fifth is held out: the delta's strength (0 to 1) is the largest that writes it
+    with no more errors than the best, by one standard error. With fewer, n, it is n / (n + 1), as if the
+    unadapted model had seen one more (maximum a posteriori, Gauvain and Lee 1994): what one utterance
+    teaches is half noise.
     `source` are utterances that the model was trained on, replayed in every step. The same seed gives the
     same deltas. The same sound counts once. Names come back composed (Unicode NFC).
 
-    Raises NothingToLearn, a ValueError that names the reasons, for a speaker of whom nothing can be learnt;
-    with `problems` the reasons go there instead, {name: reasons}, and the others learn.
+    Raises NothingToLearn, a ValueError that names the reasons, for a speaker of whom nothing can be learnt,
+    FloatingPointError for one whose losses stay not finite; with `problems` the reasons go there instead,
+    {name: reasons}, and the others learn.
     """
     settings, cache = settings or Adapt(), cache or Cache()
     if bool(source) != settings.replay:
@@ -185,14 +186,22 @@ def adapt(
                 found.pop(name, None)  # a later round, too, may find nothing
             if not run:
                 break
-            adapted, failed = _train(model, lessons, settings, source, cache)
+            try:
+                adapted, failed = _train(model, lessons, settings, source, cache)
+            except FloatingPointError as error:
+                reason = f"speaker {', '.join(map(repr, run))}: {error}"
+                if problems is None:
+                    raise FloatingPointError(reason) from error
+                problems |= dict.fromkeys(run, reason)
+                found = {name: it for name, it in found.items() if name not in run}
+                break
             for number, (name, lesson) in enumerate(lessons.items(), 1):
                 member = number if settings.by_member else None
-                strength = _strength(model, adapted, name, member, lesson, cache)
+                strength = choose_strength(model, adapted, name, member, lesson, cache)
                 notes = {"lr": settings.fit().lr, "utterances": len(lesson.learnt)}
                 delta = take(adapted, model, name, member, strength, **asdict(settings) | notes)
                 found[name] = Adapted(delta, lesson.skips + failures(lesson.learnt, failed))
-            ears = _worn(model, [found[name].delta for name in run])
+            ears = worn(model, [found[name].delta for name in run])
     return found
 
 
@@ -214,12 +223,6 @@ def _lessons(
                 raise
             problems[name] = str(error)
     return found
-
-
-def _worn(model: Model, deltas: Sequence[Delta]) -> Ears:
-    """Give a copy of the model that wears deltas."""
-    worn = copy.deepcopy(model)
-    return worn, wear(worn, deltas)
 
 
 def _train(
@@ -273,20 +276,3 @@ def _replay(adapted: Model) -> None:
         head = task.head if isinstance(task.head, str) else task.name
         again: Task = task._replace(name=f"{REPLAY}-{task.name}", stream=REPLAY, head=head)
         adapted.add(again._replace(label=task.label or task.name, auxiliary=True))
-
-
-def _strength(
-    model: Model, adapted: Model, name: str, member: int | None, lesson: Lesson, cache: Cache
-) -> float:
-    """Choose how far to go, on what was held out, or by the number of utterances where nothing was."""
-    if not lesson.held:
-        return len(lesson.learnt) / (len(lesson.learnt) + 1)
-    errors = {}
-    for strength in STRENGTHS:
-        worn, numbers = _worn(model, [take(adapted, model, name, member, strength)])
-        data = Speech(lesson.held, worn, cache=cache, groups={"speaker": numbers})
-        rows = evaluate(worn, {SPEECH: data}).rows
-        # Of few utterances, one whose language is mistaken would outweigh all that is misspelt.
-        written = [row for row in rows if row.task in writers(worn).values()]
-        errors[strength] = Evaluation(written or rows).score()
-    return min(errors, key=lambda strength: (errors[strength], -strength))

@@ -34,7 +34,7 @@ print(model("{example}"))
 
 ## Results
 
-In per cent, with 95 % intervals{on}.
+Fractions in per cent, with 95 % intervals{on}.
 
 | task | examples | metric | result | interval |
 |---|---|---|---|---|
@@ -94,8 +94,8 @@ def _results(
                 dataset_config=task,
                 dataset_args={"examples": figures["n"]},
                 metric_type=metric,
-                metric_name=f"{metric} in per cent",
-                metric_value=round(100 * figures[metric], 2),
+                metric_name=metric if METRICS[metric].scale else f"{metric} in per cent",
+                metric_value=round(_times(metric) * figures[metric], 2),
             )
 
 
@@ -104,8 +104,14 @@ def _rows(tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         for metric in (name for name in METRICS if name in figures):
             low, high = figures.get(f"{metric}_interval") or (-math.inf, math.inf)
             bounded = math.isfinite(low) and math.isfinite(high)
-            interval = f"{100 * low:.1f} to {100 * high:.1f}" if bounded else ""
-            yield _line(task, figures["n"], metric, f"{100 * figures[metric]:.2f}", interval)
+            times = _times(metric)
+            interval = f"{times * low:.1f} to {times * high:.1f}" if bounded else ""
+            yield _line(task, figures["n"], metric, f"{times * figures[metric]:.2f}", interval)
+
+
+def _times(metric: str) -> int:
+    """Give 100 for fractions, which are shown in per cent, and 1 for what has a unit."""
+    return 1 if METRICS[metric].scale else 100
 
 
 def _line(*cells: object) -> str:
@@ -117,7 +123,8 @@ def _gives(head: Head) -> str:
     classes = getattr(head, "classes", None)
     if classes is not None:
         some = ", ".join(map(str, classes[:SHOWN]))
-        return f"one of {len(classes)} classes: {some}{', ...' * (len(classes) > SHOWN)}"
+        which = "any" if "f1" in head.metrics else "one"
+        return f"{which} of {len(classes)} classes: {some}{', ...' * (len(classes) > SHOWN)}"
     symbols = getattr(head, "symbols", None)
     return f"text in {len(symbols)} symbols" if symbols is not None else type(head).__name__
 

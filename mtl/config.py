@@ -35,6 +35,12 @@ class Fit:
     """largest gradient norm; 0 does not clip"""
     accumulate: int = 1
     """parts into which each process cuts a global batch, to save memory"""
+    balance: str = ""
+    """method of `mtl/balance` that weighs the tasks, such as mgda; none takes the sum of their losses"""
+    gramian: Literal["all", "last", "features"] = "all"
+    """gradients that `balance` compares: exactly, or of the last shared matrix or features, far cheaper"""
+    diagnose: int = 0
+    """steps between looks at how the tasks' gradients agree, for `mtl.diagnosis`; 0 never looks"""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """auto: bf16 where the processor or GPU computes in it, else 32 bit"""
     seed: int = 0
@@ -89,7 +95,7 @@ class Fit:
     def decisive(self) -> dict[str, Any]:
         """Give the fields that change what is learnt: a run resumes only where they are equal."""
         free = {"keep", "log_every", "trackers", "threads", "workers", "max_skipped", "dry_run"}
-        free |= {"checkpoint_blocks"}
+        free |= {"checkpoint_blocks", "diagnose"}
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

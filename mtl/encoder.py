@@ -38,6 +38,15 @@ class Encoder(nn.Module):
         """Turn one raw example into what `enter` takes; runs in the data worker and may be cached."""
         return raw
 
+    def prepare_map(self, raw: Tensor) -> Tensor:
+        """Fit a map (H, W), a number per pixel of a picture, as `prepare` fits the picture: (H', W').
+
+        Numbers are picked, never mixed. Raises ValueError for stems that cannot say how.
+        """
+        raise ValueError(
+            f"the stem {type(self).__name__} fits no maps to pictures; use another, such as pixels"
+        )
+
     def frames(self, lengths: Tensor) -> Tensor:
         """Count the output frames of prepared inputs: integer tensor to integer tensor."""
         return lengths

@@ -50,10 +50,15 @@ class Evaluation:
         rows = self.of(task)
         figures: dict[str, Any] = {}
         for metric in rows[0].counts:
-            figures[metric] = error_rate(*self.counts(task, metric))
+            figures[metric] = self._rate(task, metric)
             figures[f"{metric}_interval"] = list(self.interval(task, metric))
         skipped = sum(bool(row.problem) for row in rows)
         return figures | {"n": len(rows)} | ({"skipped": skipped} if skipped else {})
+
+    def _rate(self, task: str, metric: str) -> float:
+        """Give a metric's figure; NaN where there was nothing to count, such as no class at all."""
+        errors, lengths = self.counts(task, metric)
+        return error_rate(errors, lengths) if any(lengths) else math.nan
 
     def counts(self, task: str, metric: str) -> tuple[list[float], list[float]]:
         """Give a metric's numerators and denominators, one per example."""
@@ -62,6 +67,8 @@ class Evaluation:
 
     def interval(self, task: str, metric: str) -> Interval:
         """Give a metric's 95 % bootstrap interval, resampling whole groups (speakers)."""
+        if math.isnan(self._rate(task, metric)):
+            return Interval(-math.inf, math.inf)
         groups = [row.group for row in self.of(task)]
         found = bootstrap(*self.counts(task, metric), groups=groups if any(groups) else None)
         most = 1.0 if METRICS[metric].direction == "max" else math.inf
@@ -79,13 +86,17 @@ class Evaluation:
     def score(self) -> float:
         """Give one number to select models by, lower is better: the mean error over the tasks.
 
+        An error that has a unit is divided by that of always saying the mean (`Metric.scale`).
         Raises ValueError where no example has a label of any task.
         """
         errors: list[float] = []
         for task in dict.fromkeys(row.task for row in self.rows):
-            metric = next(iter(self.of(task)[0].counts))
-            value = error_rate(*self.counts(task, metric))
-            errors.append(value if METRICS[metric].direction == "min" else 1 - value)
+            metric = METRICS[next(iter(self.of(task)[0].counts))]
+            value = self._rate(task, metric.name)
+            value /= metric.scale([row.reference for row in self.of(task)]) if metric.scale else 1
+            errors += (
+                [] if math.isnan(value) else [value if metric.direction == "min" else 1 - value]
+            )
         if not errors:
             raise ValueError("nothing to score: no example has a label of a task of this model")
         return sum(errors) / len(errors)
@@ -135,7 +146,7 @@ def _stream_rows(
     rows = []
     for answer in answers:
         for name in select(answer.example):
-            prediction = answer.predictions.get(name, Prediction("", 0.0))
+            prediction = answer.predictions.get(name, Prediction(model.head(name).blank, 0.0))
             labels = data.labels(answer.example)
             row = _row(model, name, labels, prediction, name in (how.get("decoders") or {}))
             speaker = speakers[answer.example]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mtl import checkpoint
+from mtl.balancing import Balance
 from mtl.config import Fit
 from mtl.device import make_accelerator, processes_here, set_threads
 from mtl.evaluate import Evaluation, evaluate
@@ -71,7 +72,9 @@ def fit(
         streams = {name: stream.first(config.overfit) for name, stream in streams.items()}
     with ExitStack() as stack:
         accelerator = make_accelerator(config, out)
-        run = _Run(accelerator, Step(model, methods), streams, config, dev or {}, title)
+        balance = Balance(model, config.balance, config.gramian) if config.balance else None
+        step = Step(model, methods, balance)
+        run = _Run(accelerator, step, streams, config, dev or {}, title)
         run.folder = run.checkpoint_folder(out, stack)
         return run.train(show)
 
@@ -197,7 +200,7 @@ class _Run:
             name: total / count for name, (total, count) in zip(names, table, strict=True) if count
         }
         sums.clear()
-        self.history.append({"step": done, "loss": losses})
+        self.history.append({"step": done, "loss": losses, **self.updater.looks.take()})
         self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
         each = sum(len(stream.data) / len(stream) for stream in self.streams.values())
         speed = done * each / max(self.state["seconds"], 1e-9)

@@ -25,10 +25,12 @@ class Head(nn.Module):
     """Trunk features to scores, and scores to losses (B,) and predictions.
 
     Scores are computed once and serve the loss, the methods and the prediction. Constructor arguments are
-    kept as attributes of the same name; `metrics` names the measures, the one that selects models first.
+    kept as attributes of the same name; `metrics` names the measures, the one that selects models first;
+    `blank` counts as said of an example that could not be used.
     """
 
     metrics: tuple[str, ...] = ()
+    blank: Any = ""
 
     def build(self, dim: int) -> None:
         """Make the layers for features of width `dim`; a head that has weights is not built again."""

@@ -1,4 +1,4 @@
-"""Lessons: which utterances of a speaker a model can learn from, and on which its strength is chosen."""
+"""Lessons: which utterances of a speaker a model can learn from."""
 
 import random
 from collections import Counter

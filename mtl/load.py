@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mtl.batch import Example
 from mtl.data.audio import Recording, audio_seconds, open_audio, read_frames
-from mtl.data.images import read_pixels
+from mtl.data.pixels import read_pixels
 from mtl.data.samples import Samples
 from mtl.decode.beam import Search
 from mtl.decoding import beams

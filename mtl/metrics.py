@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mtl import measures
+
 Vector = Sequence[float] | npt.NDArray[Any]
 Groups = Sequence[Hashable] | npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -35,6 +37,8 @@ class Metric(NamedTuple):
     per_example: Callable[[Any, Any], tuple[float, float]]
     """(reference, prediction) -> (numerator, denominator)."""
     direction: Literal["min", "max"]
+    scale: Callable[[Sequence[Any]], float] | None = None
+    """References -> by what to divide a figure that has their unit; None: it is a fraction."""
 
 
 def edits(reference: str, hypothesis: str, unit: Literal["word", "char"]) -> tuple[int, int]:
@@ -208,6 +212,11 @@ METRICS = {
         Metric("per", phone_edits, "min"),
         Metric("accuracy", lambda reference, label: (float(reference == label), 1.0), "max"),
         Metric("error", lambda reference, label: (float(reference != label), 1.0), "min"),
+        Metric("f1", measures.f1, "max"),
+        Metric("exact", lambda reference, labels: (float(reference == labels), 1.0), "max"),
+        Metric("mae", measures.mae, "min", measures.spread),
+        Metric("iou", measures.iou, "max"),
+        Metric("pixel_accuracy", measures.pixel_accuracy, "max"),
     )
 }
 

@@ -1,11 +1,13 @@
 """Ops: tensor maths that several folders share."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -24,8 +26,8 @@ def masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
     >>> masked_mean(torch.tensor([[[1.0], [9.0]]]), torch.tensor([1])).tolist()
     [[1.0]]
     """
-    mask = valid(lengths, x.shape[1])[..., None]
-    return (x * mask).sum(1) / lengths.clamp(min=1)[:, None].to(x.dtype)
+    share = valid(lengths, x.shape[1]) / lengths.clamp(min=1)[:, None]
+    return (x * share[..., None].to(x.dtype)).sum(1)
 
 
 def members(values: Tensor, groups: Mapping[str, Tensor], column: str, user: str) -> Tensor:
@@ -77,6 +79,39 @@ def reverse_gradient(x: Tensor, scale: float = 1.0) -> Tensor:
     return _Reverse.apply(x, scale)  # type: ignore[no-untyped-call,no-any-return]
 
 
+def active(gramian: Tensor) -> NDArray[np.intp]:
+    """Give the numbers of the gradients that are finite and not zero: products (T, T) -> (A,).
+
+    >>> active(torch.tensor([[4.0, 0.0], [0.0, 0.0]])).tolist()
+    [0]
+    """
+    squares = gramian.diagonal().double().numpy()
+    # Products of shorter gradients would leave the range of numbers.
+    return np.flatnonzero(np.isfinite(squares) & (squares > 1e-280))
+
+
+def on_active(
+    gramian: Tensor,
+    solve: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+) -> Tensor:
+    """Give the weights (T,) that `solve` finds for the active gradients; all others get 0.
+
+    `gramian` (T, T) holds the products of the gradients, on the CPU. `solve` takes the cosines (A, A)
+    and the norms (A,) of the A active ones, so that very long and very short ones lose no precision,
+    and gives their weights (A,). It is not called for A = 0.
+
+    >>> on_active(torch.tensor([[4.0, 0.0], [0.0, 0.0]]), lambda cosines, norms: 1 / norms).tolist()
+    [0.5, 0.0]
+    """
+    kept = active(gramian)
+    weights = np.zeros(len(gramian))
+    if kept.size:
+        products = gramian.double().numpy()[np.ix_(kept, kept)]
+        norms = np.sqrt(products.diagonal())
+        weights[kept] = solve(products / np.outer(norms, norms), norms)
+    return torch.from_numpy(weights)
+
+
 def collapse(path: list[int], blank: int = 0) -> list[int]:
     """Merge repeats, then drop blanks (Graves 2006, the map B of section 3.1).
 
@@ -111,10 +146,24 @@ def square(pixels: Tensor, channels: int, size: int) -> Tensor:
         if len(x) != 1:
             raise ValueError(f"an image of {len(x)} channels cannot fill {channels}")
         x = x.expand(channels, -1, -1)
+    return _square(x, size, mode="bilinear", antialias=True)
+
+
+def square_map(values: Tensor, size: int) -> Tensor:
+    """Fit a map (H, W) as `square` fits its picture: (size, size), each place the value nearest to it.
+
+    >>> square_map(torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]), size=2).tolist()
+    [[2.0, 3.0], [6.0, 7.0]]
+    """
+    return _square(values.float()[None], size, mode="nearest-exact")[0]
+
+
+def _square(x: Tensor, size: int, **how: Any) -> Tensor:
+    """Scale the shorter side of x (C, H, W) to `size`, as `how` says, and cut out the centre."""
     shorter = min(x.shape[1:])
     if shorter != size:
         height, width = (size * side // shorter for side in x.shape[1:])
-        x = F.interpolate(x[None], (height, width), mode="bilinear", antialias=True)[0]
+        x = F.interpolate(x[None], (height, width), **how)[0]
     top, left = (round((side - size) / 2) for side in x.shape[1:])
     return x[:, top : top + size, left : left + size].contiguous()
 

@@ -1,4 +1,4 @@
-"""Plots: curves, bars, confusion matrices and image sheets, as SVG text that a page holds inside itself.
+"""Plots: curves, bars, confusion matrices, maps and image sheets, as SVG text inside a page.
 
 The only file that imports matplotlib. Text and axes take the colour of the page around them, so that a
 plot reads well in the dark and in the light.
@@ -141,6 +141,48 @@ def count_pairs(pairs: Iterable[tuple[Any, Any]]) -> tuple[list[str], NDArray[np
     for reference, prediction in named:
         counts[classes.index(reference), classes.index(prediction)] += 1
     return classes, counts
+
+
+def maps(panels: Mapping[str, ArrayLike], rows: Sequence[str]) -> str:
+    """Draw matrices side by side, {title: (R, C)}, whose rows are the same; NaN leaves a place empty.
+
+    A square one has the names of the rows on its columns as well. Blue is above 0 and red below, up to the
+    largest size in the panel; up to 20 rows the numbers are written in. Raises ValueError for other shapes.
+
+    >>> maps({"cosine": [[np.nan, -0.5], [-0.5, np.nan]], "gain": [[2.0], [-1.0]]}, ["a", "b"])[:4]
+    '<svg'
+    """
+    arrays = {title: np.asarray(values, np.float64) for title, values in panels.items()}
+    for title, array in arrays.items():
+        if array.ndim != 2 or len(array) != len(rows):
+            raise ValueError(f"{title} has shape {array.shape}; give ({len(rows)}, C), a row each")
+    widths = [array.shape[1] + 1.5 for array in arrays.values()]
+    size = (min(1.2 + 0.5 * sum(widths), 18.0), min(1.8 + 0.42 * len(rows), 10.0))
+    with rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(1, len(arrays), squeeze=False, width_ratios=widths)[0]
+        for axes, (title, array) in zip(grid, arrays.items(), strict=True):
+            _matrix(axes, array, rows)
+            axes.set_title(title, fontsize=10)
+        return _svg(figure)
+
+
+def _matrix(axes: Any, array: NDArray[np.float64], rows: Sequence[str]) -> None:
+    """Colour a matrix around 0, and write its numbers where there is room."""
+    finite = np.where(np.isfinite(array), array, np.nan)
+    most = np.nanmax(np.abs(finite), initial=0.0) or 1.0
+    axes.imshow(finite, cmap="RdBu", vmin=-most, vmax=most)
+    axes.set_yticks(range(len(rows)), rows)
+    columns = rows if array.shape[1] == len(rows) > 1 else []
+    axes.set_xticks(
+        range(len(columns)), columns, rotation=90 if any(len(c) > 3 for c in rows) else 0
+    )
+    for (row, column), value in np.ndenumerate(array):
+        if not np.isnan(value) and len(rows) <= WRITTEN:
+            dark = np.isfinite(value) and abs(value) > 0.6 * most
+            colour = "#ffffff" if dark else "#000001" if np.isfinite(value) else INK
+            text = f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, size=7)
 
 
 def sheet(images: Sequence[ArrayLike], captions: Sequence[str], columns: int = 8) -> str:

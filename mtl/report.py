@@ -137,7 +137,7 @@ class Report:
             console.print(f"claim: {_judged(claim)}", highlight=False, markup=False)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Give the columns and rows of the table: a row for each metric of each task, in per cent."""
+        """Give the columns and rows of the table, one for each metric of each task; fractions in per cent."""
         own = ["result", "95 % interval"] if self.tasks else []
         names = dict.fromkeys(
             [*self.tasks, *(t for rows in self.comparisons.values() for t in rows)]
@@ -149,10 +149,12 @@ class Report:
             count = next((str(figures["n"]) for figures in given if "n" in figures), "")
             for metric in METRICS:
                 if any(metric in figures for figures in given):
-                    result, *others = [_percent(figures.get(metric)) for figures in given]
-                    interval = _interval(given[0].get(f"{metric}_interval"))
+                    times = 1 if METRICS[metric].scale else 100
+                    result, *others = [_shown(figures.get(metric), times) for figures in given]
+                    interval = _interval(given[0].get(f"{metric}_interval"), times)
                     cells = [result, interval] if own else []
-                    rows.append([task, count, f"{metric} %", *cells, *others])
+                    title = metric if times == 1 else f"{metric} %"
+                    rows.append([task, count, title, *cells, *others])
         return ["task", "n", "metric", *own, *self.comparisons], rows
 
     def _page(self, folder: Path, version: str) -> Page:
@@ -218,14 +220,14 @@ def _judged(claim: Claim) -> str:
     return f"{claim.claim}: {claim.verdict}, difference {100 * claim.difference:+.1f} %{interval}"
 
 
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f}"
+def _shown(value: float | None, times: int) -> str:
+    return "" if value is None else f"{times * value:.2f}"
 
 
-def _interval(interval: Sequence[float] | None) -> str:
+def _interval(interval: Sequence[float] | None, times: int = 100) -> str:
     if interval is None or not all(map(math.isfinite, interval)):
         return ""
-    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+    return f"{times * interval[0]:.1f} to {times * interval[1]:.1f}"
 
 
 def _finite(value: Any) -> Any:

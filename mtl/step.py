@@ -10,12 +10,14 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from mtl.balancing import Balance
 from mtl.batch import Batch, Labels
 from mtl.head import Task
 from mtl.method import Method, Phase, Totals, View
 from mtl.model import Model
 
 TRAIN = "train"
+TOUCH = "touch."  # no task may be named so
 Each = tuple[Tensor, Tensor | None, tuple[str, ...]]
 
 
@@ -33,17 +35,31 @@ class Output(NamedTuple):
         return [name for each in self.each.values() for name in _not_finite(*each)]
 
 
+class Read(NamedTuple):
+    """A task's loss, and the features that its head read."""
+
+    loss: Tensor
+    features: Tensor
+    stream: str
+
+
 class Step(nn.Module):
-    """A model and the methods that train it.
+    """A model, the methods that train it, and what balances its tasks.
 
     The objective of a stream is the mean over the examples of the GLOBAL batch of the sum of its tasks'
     losses times their weights: an example counts the same whichever task labels it, whichever process
     or accumulation part holds it. Method terms are averaged over processes and parts.
     """
 
-    def __init__(self, model: Model, methods: Mapping[str, Method] | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        methods: Mapping[str, Method] | None = None,
+        balance: Balance | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
+        self.balance = balance
         self.methods = nn.ModuleDict(dict(methods or {}))
         for method in self._methods().values():
             method.build(model)
@@ -66,6 +82,15 @@ class Step(nn.Module):
         self, batches: dict[str, Batch], phase: str, tasks: bool, totals: Totals, progress: float
     ) -> Output:
         """Compute the losses of one phase on this process' part of the global batch."""
+        return self.compute(batches, phase, tasks, totals, progress)[0]
+
+    def compute(
+        self, batches: dict[str, Batch], phase: str, tasks: bool, totals: Totals, progress: float
+    ) -> tuple[Output, dict[str, Read]]:
+        """Do what `forward` does, and give the features that each task read.
+
+        They are no part of the output: DistributedDataParallel would take what leads to them for used.
+        """
         for method in self._methods().values():
             batches = method.inputs(batches)
         taps = {tap for method in self._methods().values() for tap in method.taps}
@@ -78,8 +103,12 @@ class Step(nn.Module):
         sums: dict[str, Tensor] = {}
         each: dict[str, Each] = {}
         for stream, batch in batches.items():
+            weights = torch.ones_like(batch.lengths) if batch.weights is None else batch.weights
+            own: dict[str, Each] = {}
             for task in self.model.tasks_of(stream) if tasks or self.methods else ():
-                self._task(task, batch, view, losses if tasks else {}, sums, each)
+                self._task(task, batch, weights, view, losses if tasks else {}, own)
+            sums |= _sums(own, weights)
+            each |= own
         for name, method in self._methods().items():
             for term, value in method.terms(view).items():
                 if f"{name}/{term}" in losses:
@@ -92,8 +121,13 @@ class Step(nn.Module):
             touched = [
                 parameter.sum() for parameter in self.parameters() if parameter.requires_grad
             ]
-            losses["touch."] = 0.0 * torch.stack(touched).sum()
-        return Output(losses, sums, each)
+            losses[TOUCH] = 0.0 * torch.stack(touched).sum()
+        read = {
+            name: Read(losses[name], view.features[task.stream].at(task.at).x, task.stream)
+            for name, task in self.model.tasks.items()
+            if name in losses
+        }
+        return Output(losses, sums, each), read
 
     def _task_taps(self, stream: str) -> set[str]:
         return {task.at for task in self.model.tasks_of(stream) if task.at is not None}
@@ -102,9 +136,9 @@ class Step(nn.Module):
         self,
         task: Task,
         batch: Batch,
+        weights: Tensor,
         view: View,
         losses: dict[str, Tensor],
-        sums: dict[str, Tensor],
         named: dict[str, Each],
     ) -> None:
         """Add one task's scores and losses to the view and its reduced loss to `losses`."""
@@ -120,15 +154,27 @@ class Step(nn.Module):
         head = self.model.head(task.name)
         scores = view.scores[task.name] = head.scores(features)
         each = view.losses[task.name] = head.loss(scores, labels)
-        weights = batch.weights if batch.weights is not None else torch.ones_like(batch.lengths)
-        weights = weights.to(each.dtype)
-        weights = weights if rows is None else weights[rows]
+        weights = (weights if rows is None else weights[rows]).to(each.dtype)
         totals = view.totals
         scale = task.weight * totals.processes / max(totals.examples.get(task.stream, 1), 1)
-        losses[task.name] = (each * weights).sum() * scale
-        counted = (weights > 0).to(each.dtype)
-        sums[task.name] = torch.stack([(each.detach() * counted).sum(), counted.sum()])
+        losses[task.name] = torch.dot(each, weights) * scale
         named[task.name] = (each.detach(), rows, batch.ids)
+
+
+def _sums(named: Mapping[str, Each], weights: Tensor) -> dict[str, Tensor]:
+    """Give (loss sum, count) per task of one stream, of the examples that weigh something."""
+    counted = (weights > 0).float()
+    whole = [name for name, (_, rows, _) in named.items() if rows is None]
+    found = {}
+    if whole:  # at once: with many heads, small operations are what a step costs
+        stacked = torch.stack([named[name][0].float() for name in whole])
+        totals = torch.stack([stacked @ counted, counted.sum().expand(len(whole))], 1)
+        found = dict(zip(whole, totals.unbind(), strict=True))
+    for name, (each, rows, _) in named.items():
+        if rows is not None:
+            some = counted[rows]
+            found[name] = torch.stack([each.float() @ some, some.sum()])
+    return found
 
 
 def _present(labels: Labels) -> tuple[Tensor | None, Labels]:

@@ -27,7 +27,8 @@ class Data(Protocol):
     """A data set: `seconds` (N,) is the cost of each example (ones for images), `ids` names them.
 
     It may have a text `settings`; a run does not resume on data with other ids, costs or settings. An
-    integer `multiple` takes the place of MULTIPLE.
+    integer `multiple` takes the place of MULTIPLE. `empty` may list labels that tasks learn and no example
+    has: a stream refuses them.
     """
 
     @property
@@ -114,6 +115,11 @@ class Stream:
     def __post_init__(self) -> None:
         if not len(self.data):
             raise ValueError("a stream needs at least one example; its data set is empty")
+        if lost := getattr(self.data, "empty", ()):
+            raise ValueError(
+                f"no example has the label {lost[0]!r}, which a task of this stream learns; label some, "
+                "or let data with other labels be a stream of their own: Model(..., streams=...)"
+            )
         if self.batch <= 0:
             raise ValueError(f"batch is {self.batch}; give seconds of audio (or images) per step")
         groups: dict[str, list[int]] = {}

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from mtl.batch import Batch
 from mtl.config import Fit
 from mtl.encoder import Encoder
+from mtl.looks import Looks
 from mtl.method import Phase, Totals
-from mtl.step import Output, Step
+from mtl.rows import Rows
+from mtl.step import TOUCH, Output, Step
 from mtl.stream import Part
 
 
@@ -38,15 +40,21 @@ class Updater:
             _groups(step, config), lr=config.lr, betas=(0.9, 0.98), fused=True
         )
         self.wrapped, self.optimizer = accelerator.prepare(step, optimizer)
+        balance = step.balance
+        self.rows = Rows(balance, step, accelerator) if balance and balance.gradients else None
+        self.looks = Looks(step, accelerator, self.phases[0])
 
     def run(self, index: int, parts: list[Part]) -> Update:
         """Run step `index`. A phase that is not finite leaves its weights, and all buffers, as they were."""
-        self._seed(index)
         factor = rate(index, self.steps, self.config.warmup, self.config.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * factor * group["scale"]
         self._unfreeze(index)
         self.step.train()
+        if self.config.diagnose and index % self.config.diagnose == 0:
+            groups = self.optimizer.param_groups
+            self.looks.look(parts, index / self.steps, groups, lambda: self._seed(index))
+        self._seed(index)
         buffers = self._buffers()
         sums: dict[str, Tensor] = {}
         for phase in self.phases:
@@ -104,7 +112,8 @@ class Updater:
 
     def _phase(self, phase: Phase, parts: list[Part], progress: float) -> Update:
         self.optimizer.zero_grad(set_to_none=True)
-        outputs = self._backward(phase, parts, progress)
+        apart = self.rows is not None and phase.tasks and self.rows.begin()
+        outputs = (self._apart if apart else self._backward)(phase, parts, progress)
         self._drop(phase, zeros=len(parts) > 1)
         norm = self.accelerator.clip_grad_norm_(phase.parameters, self.config.clip or math.inf)
         # The norm is of the reduced gradients, so all processes take the same decision.
@@ -118,6 +127,8 @@ class Updater:
         for output in outputs:
             for name, value in output.sums.items():
                 sums[name] = sums[name] + value if name in sums else value
+        if self.step.balance is not None and phase.tasks:
+            self.step.balance.saw(sums, self.accelerator)
         return Update(sums)
 
     def _gather(self, items: list[Any]) -> list[Any]:
@@ -130,13 +141,15 @@ class Updater:
     def _backward(self, phase: Phase, parts: list[Part], progress: float) -> list[Output]:
         """Accumulate the gradients of all parts; processes exchange them in the last one only."""
         totals = Totals(parts[0].examples, self.accelerator.num_processes, len(parts))
+        weights = self._weights() if phase.tasks else {}
         outputs = []
         for number, part in enumerate(parts):
             wait = number + 1 < len(parts)
             with self.accelerator.no_sync(self.wrapped) if wait else nullcontext():
                 output = self._forward(phase, part.batches, totals, progress)
                 if output.losses:
-                    total = torch.stack([value.float() for value in output.losses.values()]).sum()
+                    weighed = [weights.get(n, 1.0) * v.float() for n, v in output.losses.items()]
+                    total = torch.stack(weighed).sum()
                     self.accelerator.backward(total)
             outputs.append(output._replace(losses={}))  # their graph is used up
         return outputs
@@ -147,6 +160,33 @@ class Updater:
         moved = {name: batch.to(self.accelerator.device) for name, batch in batches.items()}
         output: Output = self.wrapped(moved, phase.name, phase.tasks, totals, progress)
         return output
+
+    def _weights(self) -> dict[str, float]:
+        """Weigh the tasks by their losses so far, where that is all the method looks at."""
+        balance = self.step.balance
+        if balance is None or balance.gradients:
+            return {}
+        return dict(zip(balance.tasks, balance.weights().tolist(), strict=True))
+
+    def _apart(self, phase: Phase, parts: list[Part], progress: float) -> list[Output]:
+        """Accumulate the gradients of all parts task by task, and combine them."""
+        assert self.rows is not None
+        totals = Totals(parts[0].examples, self.accelerator.num_processes, len(parts))
+        scaler = self.accelerator.scaler
+        outputs, added = [], False
+        for part in parts:
+            moved = {n: batch.to(self.accelerator.device) for n, batch in part.batches.items()}
+            with self.accelerator.autocast():
+                output, read = self.step.compute(moved, phase.name, True, totals, progress)
+            terms = [v.float() for n, v in output.losses.items() if n not in read and n != TOUCH]
+            if scaler is not None:
+                terms = [scaler.scale(value) for value in terms]
+                read = {n: task._replace(loss=scaler.scale(task.loss)) for n, task in read.items()}
+            self.rows.add(read, torch.stack(terms).sum() if terms else None)
+            added = added or bool(terms)
+            outputs.append(output._replace(losses={}))
+        self.rows.finish(added)
+        return outputs
 
     def _drop(self, phase: Phase, zeros: bool) -> None:
         """Drop gradients outside the phase, and (`zeros`) those that no part contributed to.

@@ -9,6 +9,7 @@ from toy import assert_same_weights
 
 import mtl.adapt
 import mtl.lessons
+import mtl.strength
 from mtl.adapt import REPLAY, Adapt, adapt, read_method
 from mtl.batch import collate
 from mtl.config import Fit
@@ -111,7 +112,7 @@ def fits(monkeypatch):
 @pytest.fixture
 def all_the_way(monkeypatch):
     """Let every delta have strength 1."""
-    monkeypatch.setattr(mtl.adapt, "_strength", lambda *_: 1.0)
+    monkeypatch.setattr(mtl.adapt, "choose_strength", lambda *_: 1.0)
 
 
 def learn(base, said, name="zoe", source=(), **settings):
@@ -539,7 +540,7 @@ def test_each_strength_is_judged_as_it_will_be_used(by, base, known, fits, monke
         assert held == {u.id for u in dutch[:10]} - set(fits[0][1][SPEECH].data.ids)
         return type(result)(rows)
 
-    monkeypatch.setattr(mtl.adapt, "evaluate", patched)
+    monkeypatch.setattr(mtl.strength, "evaluate", patched)
     monkeypatch.setattr(mtl.lessons, "ENOUGH", 10)
     dutch = [utterance for utterance in known if utterance.lang == "nl"]
     delta = learn(base, dutch[:10], by=by, lr=0.1).delta
@@ -633,3 +634,25 @@ def test_the_slowest_way_sets_the_rate():
     rates = {way: Adapt(by=way).fit().lr for way in WAYS}
     assert Adapt(by="input+lhuc").fit().lr == rates["input"] < rates["lhuc"]
     assert Adapt(by="full", lr=0.5).fit().lr == 0.5
+
+
+def test_who_diverges_does_not_stop_the_others(base, said, monkeypatch):
+    """The first of three speakers' losses stay not finite, in the second round of listening."""
+    runs = []
+
+    def diverging(*args, **more):
+        runs.append(args)
+        if len(runs) == 2:
+            raise FloatingPointError("10 steps in a row were not finite")
+        return fit(*args, **more)
+
+    monkeypatch.setattr(mtl.adapt, "fit", diverging)
+    settings = Adapt(**QUICK | {"by": "input", "unsupervised": True, "rounds": 2, "confident": 1.0})
+    problems = {}
+    people = dict.fromkeys(("ann", "bob"), said[:2])
+    found = adapt(base, people, settings, problems=problems)
+    assert list(found) == ["bob"] and len(runs) == 4
+    assert problems == {"ann": "speaker 'ann': 10 steps in a row were not finite"}
+    runs.clear()
+    with pytest.raises(FloatingPointError, match="speaker 'ann': 10 steps"):
+        adapt(base, people, settings)

@@ -8,6 +8,8 @@ from mtl import Model, Task
 from mtl.card import model_card
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
+from mtl.heads.multilabel import MultiLabel
+from mtl.heads.regress import Regress
 from mtl.stems.logmel import LogMel
 from mtl.stems.patches import Patches
 from mtl.trunks.transformer import Transformer
@@ -93,3 +95,21 @@ def test_a_header_that_the_hub_does_not_know_is_kept():
     assert ModelCard(model_card(build(), {}, base_model="anna/y")).data.base_model == "anna/y"
     with pytest.raises(TypeError):
         model_card(build(), {}, "x", "made up")
+
+
+def test_figures_with_a_unit_are_not_made_per_cent():
+    tasks = [
+        Task("age", "images", Regress([4.0], [1.0])),
+        Task("marks", "images", MultiLabel(["x", "y"])),
+    ]
+    model = Model({"images": Patches(1, 8, 4, dim=8)}, Transformer(8, 1, heads=2), tasks)
+    figures = {
+        "age": {"mae": 2.5, "mae_interval": [2.0, 3.0], "n": 7},
+        "marks": {"f1": 0.5, "n": 7},
+    }
+    text = model_card(model, figures)
+    assert "| age | 7 | mae | 2.50 | 2.0 to 3.0 |" in text and "| marks | 7 | f1 | 50.00 |" in text
+    assert "any of 2 classes: x, y" in text
+    (index,) = ModelCard(text).data.to_dict()["model-index"]
+    found = [metric for entry in index["results"] for metric in entry["metrics"]]
+    assert [(m["name"], m["value"]) for m in found] == [("mae", 2.5), ("f1 in per cent", 50.0)]

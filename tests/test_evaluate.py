@@ -261,3 +261,14 @@ def test_batches_tasks_and_data_of_nothing_are_refused(trained):
     for ask in (found.of, found.worst, lambda task: found.interval(task, "cer")):
         with pytest.raises(ValueError, match="nothing was evaluated of task 'zz'; there is: cy, "):
             ask("zz")
+
+
+def test_a_task_in_which_nothing_can_be_counted_has_no_figure():
+    """Several labels of which none is there, none said; maps without a labelled pixel."""
+    empty = [Row("marks", f"x{n}", "", [], [], 1.0, {"f1": (0.0, 0.0)}) for n in range(3)]
+    figures = Evaluation(empty).tasks()["marks"]
+    assert np.isnan(figures["f1"]) and figures["f1_interval"] == [-np.inf, np.inf]
+    with pytest.raises(ValueError, match="nothing to score"):
+        Evaluation(empty).score()
+    kind = Row("kind", "x", "", "a", "b", 1.0, {"accuracy": (0.0, 1.0)})
+    assert Evaluation([*empty, kind]).score() == 1.0

@@ -17,15 +17,15 @@ ROOT = Path(__file__).parents[1]
 # A place is a folder ("data/") or a module right below mtl/; "mtl" is what `import mtl` gives.
 # A module imports only lower layers.
 LAYERS = {
-    0: "atomic batch decoder layers ops phones text balance/ instances/ score/ cluster/",
-    1: "automodel encoder head hub members model pieces registry foreign/",
+    0: "atomic batch decoder layers measures ops phones text balance/ instances/ score/ cluster/",
+    1: "automodel encoder head hub members model pieces pooled registry foreign/",
     2: "stems/ trunks/ heads/ data/ decode/ config metrics",
     3: "lexicon method pretrained vocabulary",
     4: "methods/ tune/",
-    5: "adapt checkpoint decoding delta device evaluate fit joined joint languages lessons load long loop"
-    " made mix naming polyglot prefix predict prepare problem progress pseudo recogniser sat speakers"
-    " spelling step stream study transfer update ways mtl",
-    6: "card commands/ page plots report tally __main__",
+    5: "adapt balancing checkpoint decoding delta device evaluate fit joined joint languages lessons load"
+    " long looks loop made mix naming polyglot prefix predict prepare problem progress pseudo recogniser rows sat"
+    " speakers spelling step stream strength study transfer update ways mtl",
+    6: "card cause commands/ diagnosis page plots report tally __main__",
     7: "recipes/",
 }
 WHERE = "in LAYERS, tests/test_layers.py"

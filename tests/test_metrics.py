@@ -245,9 +245,17 @@ def test_metrics_measure_one_example():
         "per": METRICS["per"].per_example("k aː | t", "k a t s"),
         "accuracy": METRICS["accuracy"].per_example(("fr", 3), ("fr", 3)),
         "error": METRICS["error"].per_example("fr", "de"),
+        "f1": METRICS["f1"].per_example(["a", "b"], ["b"]),
+        "exact": METRICS["exact"].per_example(["a", "b"], ["b"]),
+        "mae": METRICS["mae"].per_example([1.0, 2.0], [3.0, 2.5]),
+        "iou": METRICS["iou"].per_example([[0, 1]], [[0, 0]]),
+        "pixel_accuracy": METRICS["pixel_accuracy"].per_example([[0, 1]], [[0, 0]]),
     }
-    rates = {"cer": (1, 5), "wer": (1, 2), "per": (2, 3)}
-    assert values == rates | {"accuracy": (1, 1), "error": (1, 1)}
+    lower = {"cer": (1, 5), "wer": (1, 2), "per": (2, 3), "error": (1, 1), "mae": (2.5, 2)}
+    higher = {"accuracy": (1, 1), "f1": (2, 3), "exact": (0, 1), "pixel_accuracy": (1, 2)}
+    higher["iou"] = ((1 / 2 + 0) / 2, 1)
+    assert values == lower | higher
     assert values.keys() == METRICS.keys()
     better = {name: metric.direction for name, metric in METRICS.items()}
-    assert better == dict.fromkeys((*rates, "error"), "min") | {"accuracy": "max"}
+    assert better == dict.fromkeys(lower, "min") | dict.fromkeys(higher, "max")
+    assert [name for name, metric in METRICS.items() if metric.scale] == ["mae"]

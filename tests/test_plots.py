@@ -1,12 +1,15 @@
+import base64
+import io
 import re
 import xml.etree.ElementTree as ET
 
 import matplotlib
+import matplotlib.image
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from mtl.plots import INK, bars, confusion, count_pairs, curves, learning, sheet
+from mtl.plots import INK, bars, confusion, count_pairs, curves, learning, maps, sheet
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -72,6 +75,35 @@ def test_confusions_are_counted_as_scikit_learn_counts():
     assert shown == counts[counts > 0].tolist(), "row by row"
     many = confusion([(f"c{n}", f"c{n}") for n in range(30)])
     assert {"c0", "c29"} <= set(texts(many)) and "1" not in texts(many)
+
+
+def test_maps_share_their_rows_and_leave_out_nan():
+    nan, inf = np.nan, np.inf
+    svg = maps({"cosine": [[nan, -0.25], [-0.25, nan]], "gain": [[123.4], [-inf]]}, ["nl", "cy"])
+    shown = texts(svg)
+    assert shown.count("nl") == 3 and shown.count("cy") == 3, "rows of both, columns of the square"
+    assert shown.count("-0.25") == 2 and {"123", "-inf", "cosine", "gain"} <= set(shown)
+    assert "nan" not in shown
+    many = maps({"cosine": np.eye(30)}, [f"t{n}" for n in range(30)])
+    assert "t29" in texts(many) and "1" not in texts(many), "no room for numbers"
+    assert maps({"nothing": [[nan, nan], [nan, nan]]}, ["a", "b"]).startswith("<svg")
+    with pytest.raises(ValueError, match=r"gain has shape \(1, 2\); give \(2, C\)"):
+        maps({"gain": [[1.0, 2.0]]}, ["a", "b"])
+
+
+def test_a_map_is_blue_above_zero_and_red_below():
+    red, _, blue = colour(maps({"gain": [[2.0]]}, ["a"]))
+    assert blue > red + 50
+    red, _, blue = colour(maps({"gain": [[-2.0]]}, ["a"]))
+    assert red > blue + 50
+    assert np.ptp(colour(maps({"gain": [[0.0]]}, ["a"]))) < 5, "neither"
+
+
+def colour(svg):
+    """The mean colour of the picture inside an SVG text, where it is not transparent."""
+    (coded,) = re.findall(r'"data:image/png;base64,([^"]*)"', svg)
+    pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(coded)))
+    return 255 * pixels[pixels[:, :, 3] == 1][:, :3].mean(0)
 
 
 def test_a_sheet_shows_every_image_with_its_caption():

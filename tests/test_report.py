@@ -161,3 +161,10 @@ def test_training_curves_leave_out_auxiliary_tasks(tmp_path):
     html = (tmp_path / "report.html").read_text("utf-8")
     assert "all languages: training" in html and "dev error" in html and "l2sp/pull" in html
     assert "nl-b1" not in html
+
+
+def test_figures_with_a_unit_are_not_made_per_cent():
+    tasks = {"age": {"mae": 2.5, "mae_interval": [2.0, 3.0], "f1": 0.5, "n": 7}}
+    rows = Report("r", 0, tasks, comparisons={"alone": {"age": {"mae": 4.0}}}).table()[1]
+    assert ["age", "7", "mae", "2.50", "2.0 to 3.0", "4.00"] in rows
+    assert ["age", "7", "f1 %", "50.00", "", ""] in rows

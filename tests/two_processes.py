@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from test_contract import DOMAINS, RUNS, build, streams
+from test_rows import RUNS as BALANCED
 
 from mtl.evaluate import evaluate
 from mtl.stream import Parts
@@ -39,7 +40,7 @@ def main():
 
 def compute(accelerator=None):
     """Give the weights that each contract run ends with, and an evaluation."""
-    found = {name: run().state_dict() for name, run in RUNS.items()}
+    found = {name: run().state_dict() for name, run in (RUNS | BALANCED).items()}
     data = {"speech": streams(**DOMAINS)["speech"].data}
     found["evaluate"] = {"rows": torch.tensor(counted(build(), data, accelerator))}
     return found

@@ -1,181 +1,55 @@
-"""images: labelled pictures as training examples, from arrays, .npz files and folders of classes."""
+"""images: labelled pictures as the training examples of a stream."""
 
 import copy
-import hashlib
-import zipfile
-import zlib
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl.batch import Example
-from mtl.data.warp import Warp
+from mtl.data.pictures import (
+    Picture,
+    few,
+    from_arrays,
+    hold_out,
+    labelled,
+    only,
+    read_folder,
+    read_npz,
+)
+from mtl.data.pixels import Fitted, is_map, read_map, read_pixels
+from mtl.data.transforms import Changes, Transforms
 from mtl.encoder import Encoder
+from mtl.head import Head
 from mtl.model import Model
 from mtl.registry import describe
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-_PART = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """One image and its class: `source` is a file, or uint8 pixels (H, W) or (H, W, 3)."""
-
-    id: str
-    label: str
-    source: Path | NDArray[np.uint8]
-
-
-def from_arrays(
-    x: NDArray[Any], y: Sequence[Any] | NDArray[Any], name: str, names: Sequence[str] = ()
-) -> list[Picture]:
-    """Make pictures with ids `name:0`, `name:1`, ... of uint8 x (N, H, W) or (N, H, W, 3) and labels y (N,).
-
-    Whole numbers in `y` are places in `names`, or where that is empty classes called "0", "1", ...
-    Raises ValueError for other types and shapes, and for a label out of range.
-
-    >>> from_arrays(np.zeros((2, 8, 8), np.uint8), [1, 0], "made", ["cat", "dog"])[0].label
-    'dog'
-    """
-    x, y = np.asarray(x), np.asarray(y)
-    if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] != 3):
-        raise ValueError(
-            f"{name}: pixels are {x.dtype} {x.shape}; give uint8 (N, H, W) or (N, H, W, 3), 0 to 255"
-        )
-    if y.shape != x.shape[:1]:
-        raise ValueError(f"{name}: {len(x)} images, but labels of shape {y.shape}; give one each")
-    if np.issubdtype(y.dtype, np.integer) and len(y):
-        most = len(names) - 1 if names else np.inf
-        if bad := np.flatnonzero((y < 0) | (y > most)).tolist():
-            known = f"0 to {most}" if names else "0, 1, ..."
-            raise ValueError(f"{name}:{bad[0]}: label {y[bad[0]]} is out of range; give {known}")
-        classes = [names[label] if names else str(label) for label in y.tolist()]
-    elif y.dtype.kind == "U" or not len(y):
-        classes = y.tolist()
-    else:
-        raise ValueError(f"{name}: labels are {y.dtype}; give whole numbers or names")
-    rows = zip(x, classes, strict=True)
-    return [Picture(f"{name}:{index}", label, pixels) for index, (pixels, label) in enumerate(rows)]
-
-
-def read_npz(path: str | Path, part: str = "train", names: Sequence[str] = ()) -> list[Picture]:
-    """Read the arrays `x_train y_train` or, for the part "test", `x_test y_test` of an .npz file.
-
-    The test pictures get ids of their own, so that both parts may be mixed. Raises ValueError naming the
-    file where it is missing, damaged or lacks them, and as `from_arrays` does.
-    """
-    path = Path(path)
-    if part not in _PART:
-        raise ValueError(f"part {part!r} of {path} is not known; choose one of {', '.join(_PART)}")
-    try:
-        # numpy leaves a damaged file open that it opened itself.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            known = list(arrays)
-            found = [arrays[key] for key in _PART[part] if key in known]
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist; give an .npz file of images") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged or not an .npz file: {error}") from error
-    if len(found) < 2:
-        needed = " and ".join(_PART[part])
-        raise ValueError(
-            f"{path} holds {', '.join(known) or 'nothing'}; the {part} part is {needed}"
-        )
-    name = path.name if part == "train" else f"{path.name}:{part}"
-    return from_arrays(found[0], found[1], name, names)
-
-
-def read_folder(path: str | Path) -> list[Picture]:
-    """List the images of a folder that holds one folder per class, at any depth below it.
-
-    The ids are paths relative to `path`; nothing is opened before it is needed. Hidden folders and files
-    are passed over. Raises ValueError where there are no classes, or a class without images.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        raise ValueError(f"{path} is no folder; give one that holds a folder of images per class")
-    classes = sorted(each for each in path.iterdir() if each.is_dir() and each.name[0] != ".")
-    if not classes:
-        raise ValueError(f"{path} holds no folders; put the images of each class into one")
-    pictures: list[Picture] = []
-    for folder in classes:
-        files = sorted(f for f in folder.rglob("[!.]*") if f.suffix.lower() in SUFFIXES)
-        if not files:
-            raise ValueError(
-                f"{folder} holds no image ({' '.join(SUFFIXES)}); remove it or fill it"
-            )
-        pictures += [Picture(f.relative_to(path).as_posix(), folder.name, f) for f in files]
-    return pictures
-
-
-def only(pictures: Sequence[Picture], classes: Collection[str]) -> list[Picture]:
-    """Keep some classes. Raises ValueError for one that no picture has.
-
-    >>> pictures = from_arrays(np.zeros((3, 8, 8), np.uint8), [0, 1, 2], "made")
-    >>> [picture.id for picture in only(pictures, ["0", "2"])]
-    ['made:0', 'made:2']
-    """
-    known = sorted({picture.label for picture in pictures})
-    if missing := sorted(set(classes) - set(known)):
-        raise ValueError(f"no picture of {missing}; there are: {', '.join(known)}")
-    return [picture for picture in pictures if picture.label in classes]
-
-
-def few(pictures: Sequence[Picture], count: int, seed: int = 0) -> list[Picture]:
-    """Keep `count` pictures of each class, chosen by `seed` and ids alone; a larger count adds to them.
-
-    Raises ValueError for a class that has fewer.
-    """
-    chosen: set[str] = set()
-    for label, ids in _shuffled(pictures, seed).items():
-        if len(ids) < count:
-            raise ValueError(f"class {label!r} has {len(ids)} pictures, {count} are wanted")
-        chosen.update(ids[:count])
-    return [picture for picture in pictures if picture.id in chosen]
-
-
-def hold_out(
-    pictures: Sequence[Picture], share: float = 0.1, seed: int = 0
-) -> tuple[list[Picture], list[Picture]]:
-    """Split into (train, dev), about `share` of each class in dev, chosen by `seed` and ids alone.
-
-    A class with one picture keeps it in train. Raises ValueError for a share that is no fraction.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"share is {share}; wanted a fraction between 0 and 1, such as 0.1")
-    held: set[str] = set()
-    for ids in _shuffled(pictures, seed).values():
-        held.update(ids[: max(round(share * len(ids)), 1)] if len(ids) > 1 else ())
-    train = [picture for picture in pictures if picture.id not in held]
-    return train, [picture for picture in pictures if picture.id in held]
-
-
-def _shuffled(pictures: Sequence[Picture], seed: int) -> dict[str, list[str]]:
-    """Give the ids of each class in an order that depends on nothing else."""
-
-    def key(name: str) -> bytes:
-        return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
-
-    ids: dict[str, list[str]] = defaultdict(list)
-    for picture in pictures:
-        ids[picture.label].append(picture.id)
-    return {label: sorted(names, key=key) for label, names in ids.items()}
+__all__ = [
+    "Images",
+    "Picture",
+    "few",
+    "from_arrays",
+    "hold_out",
+    "labelled",
+    "only",
+    "read_folder",
+    "read_npz",
+    "read_pixels",
+]
 
 
 class Images:
     """Pictures for one stream of a model, whose stem decides size, channels and normalisation.
 
-    The raw labels of a picture are {"label": class}; a task named otherwise learns from it with
-    `Task(..., label="label")`. Each costs 1, so that `Stream.batch` counts images, and the columns are
-    "label", "id", "lang" ("und") and "speaker" ("unknown").
+    Each task of the stream learns from the label that it names, where a picture has it: the class is
+    "label" (`Task(..., label="label")`), the others are those of `Picture.labels`. Maps are fitted to the
+    size of the pictures, also as raw labels, so that predictions are compared at that size. `augment` is a
+    `Warp`, `Transforms`, or a transform of torchvision's v2. `empty` names the labels of tasks that no
+    picture has, although there are others. Each picture costs 1, so that `Stream.batch` counts images, and
+    the columns are "label", "id", "lang" ("und") and "speaker" ("unknown").
 
     >>> from mtl.stems.pixels import Pixels
     >>> from mtl.trunks.resnet import ResNet
@@ -191,17 +65,20 @@ class Images:
         model: Model,
         stream: str = "images",
         *,
-        augment: Warp | None = None,
+        augment: Changes | nn.Module | None = None,
     ) -> None:
         self.pictures = list(pictures)
         self.seconds: NDArray[np.float64] = np.ones(len(self.pictures))
         self.ids = [picture.id for picture in self.pictures]
         # A copy stays on the processor, where data workers compute, wherever the model goes.
         self._stem: Encoder = copy.deepcopy(model.stem(stream)).cpu().requires_grad_(False)
-        tasks = [task for task in model.tasks_of(stream) if (task.label or task.name) == "label"]
-        self._heads = [model.head(task.name) for task in tasks]
-        self._augment = augment
-        self.settings = f"{describe(self._stem)} {augment}"
+        self._heads: dict[str, list[Head]] = defaultdict(list)
+        for task in model.tasks_of(stream):
+            self._heads[task.label or task.name].append(model.head(task.name))
+        self._augment = Transforms(augment) if isinstance(augment, nn.Module) else augment
+        self.settings = f"{describe(self._stem)} {self._augment}"
+        held = {name for picture in self.pictures for name in picture.known()}
+        self.empty = [name for name in self._heads if held and name not in held]
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -218,48 +95,44 @@ class Images:
         return [getattr(picture, name) for picture in self.pictures]
 
     def labels(self, index: int) -> dict[str, Any]:
-        """Give a picture's raw labels."""
-        return {"label": self.pictures[index].label}
+        """Give a picture's raw labels; a map is read when it is looked at."""
+        picture = self.pictures[index]
+        fit = self._stem.prepare_map
+        return {
+            name: Fitted(value, fit, f"{picture.id}: {name}") if is_map(value) else value
+            for name, value in picture.known().items()
+        }
 
     def example(self, index: int, draw: int | None = None, targets: bool = True) -> Example:
-        """Load a picture (C, H, W) and its label; ValueError names the one that cannot be used."""
+        """Load a picture (C, H, W) and its labels; ValueError names the one that cannot be used."""
         picture = self.pictures[index]
+        wanted = self._heads if targets else {}
+        labels = {name: value for name, value in picture.known().items() if name in wanted}
         try:
             pixels = read_pixels(picture.source)
+            maps = {name: read_map(value) for name, value in labels.items() if is_map(value)}
+            _refuse_other_sizes(pixels, maps)
             if self._augment is not None and draw is not None:
-                pixels = self._augment(pixels, picture.id, draw)
-            prepared = self._stem.prepare(pixels)
-            encoded = [head.encode(picture.label) for head in self._heads if targets]
+                pixels, maps = self._augment.together(pixels, maps, picture.id, draw)
+            labels |= {name: self._stem.prepare_map(map_) for name, map_ in maps.items()}
+            encoded = {name: self._encoded(name, value) for name, value in labels.items()}
+            return Example(self._stem.prepare(pixels), encoded, id=picture.id)
         except ValueError as error:
             raise ValueError(f"{picture.id}: {error}") from error
-        if any(not label.equal(encoded[0]) for label in encoded):
-            raise ValueError(
-                f"{picture.id}: two heads encode its label differently; split the stream"
-            )
-        return Example(prepared, {"label": encoded[0]} if encoded else {}, id=picture.id)
+
+    def _encoded(self, name: str, value: Any) -> Tensor:
+        """Encode a label as all its heads agree on it."""
+        try:
+            first, *others = (head.encode(value) for head in self._heads[name])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}" if name != "label" else str(error)) from error
+        if any(not other.equal(first) for other in others):
+            raise ValueError(f"two heads encode its {name} differently; split the stream")
+        return first
 
 
-def read_pixels(source: Path | NDArray[np.uint8]) -> Tensor:
-    """Give uint8 pixels (1, H, W) of a grey and (3, H, W) of a colour image.
-
-    A photograph is turned upright. Raises ValueError for a file that is missing, damaged or no image.
-    """
-    pixels = _decode(source) if isinstance(source, Path) else source
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def _decode(file: Path) -> NDArray[np.uint8]:
-    """Read a file as (H, W) or (H, W, 3)."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as image:
-            if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
-                return (np.asarray(image) >> 8).astype(np.uint8)
-            grey = image.mode in ("1", "L", "LA")
-            return np.array(ImageOps.exif_transpose(image).convert("L" if grey else "RGB"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{file} does not exist; correct the path") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file} is damaged or not an image: {error}") from error
+def _refuse_other_sizes(pixels: Tensor, maps: Mapping[str, Tensor]) -> None:
+    for name, values in maps.items():
+        if values.shape != pixels.shape[1:]:
+            sizes = f"{tuple(values.shape)}, its picture {tuple(pixels.shape[1:])}"
+            raise ValueError(f"{name}: the map is {sizes}; give a number per pixel")

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from mtl.encoder import Encoder
 
+NEAREST = 0  # of Pillow's ways to resize
+
 
 class HuggingFace(Encoder):
     """Runs the feature extractor or image processor that `settings` (its `to_dict`) describes.
@@ -68,6 +70,15 @@ class HuggingFace(Encoder):
         if len(raw) < self._window:
             raise ValueError(f"{len(raw)} samples; this stem needs {self._window} at least")
         return self._windowed(raw) if self._most else self._heard(raw)
+
+    def prepare_map(self, raw: Tensor) -> Tensor:
+        """Fit a map (H, W) to the picture; raises ValueError where the stem takes no pictures."""
+        if not self._image:
+            return super().prepare_map(raw)
+        plain = {"do_rescale": False, "do_normalize": False, "resample": NEAREST}
+        pictured = raw.float().expand(3, -1, -1)
+        fitted: Tensor = self._processor(images=pictured, return_tensors="pt", **plain).pixel_values
+        return fitted[0, 0]
 
     def _heard(self, samples: Tensor, **options: Any) -> Tensor:
         """Run a feature extractor, and keep what is not padding."""

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from mtl.batch import Batch, Flow
 from mtl.encoder import Encoder
-from mtl.ops import square
+from mtl.ops import square, square_map
 
 
 class Pixels(Encoder):
@@ -40,6 +40,10 @@ class Pixels(Encoder):
     def prepare(self, raw: Tensor) -> Tensor:
         """Turn pixels (C, H, W) or (H, W) into (channels, size, size) about 0, as `mtl.ops.square` does."""
         return (square(raw, self.channels, self.size) - self.mean) / self.std
+
+    def prepare_map(self, raw: Tensor) -> Tensor:
+        """Fit a map (H, W) to the picture: (size, size)."""
+        return square_map(raw, self.size)
 
     def frames(self, lengths: Tensor) -> Tensor:
         """Count the columns of the maps."""

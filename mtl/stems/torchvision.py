@@ -49,3 +49,10 @@ class TorchVision(Encoder):
         x = functional.convert_image_dtype(functional.center_crop(x, [self.crop]), torch.float)
         normal: Tensor = functional.normalize(x, self.mean, self.std)
         return normal
+
+    def prepare_map(self, raw: Tensor) -> Tensor:
+        """Fit a map (H, W) to the picture: (crop, crop)."""
+        near = InterpolationMode.NEAREST_EXACT
+        x = functional.resize(raw.float()[None], [self.resize], interpolation=near)
+        fitted: Tensor = functional.center_crop(x, [self.crop])[0]
+        return fitted

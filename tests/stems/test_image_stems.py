@@ -9,8 +9,11 @@ from mtl.heads.classify import Classify
 from mtl.model import Model
 from mtl.ops import square
 from mtl.registry import construct, describe
+from mtl.stems.huggingface import HuggingFace
+from mtl.stems.logmel import LogMel
 from mtl.stems.patches import Patches
 from mtl.stems.pixels import Pixels
+from mtl.stems.torchvision import TorchVision
 from mtl.trunks.transformer import Transformer
 
 SMALL = {
@@ -119,3 +122,47 @@ def test_impossible_settings_and_images_are_named():
         Pixels(1, size=8, dim=4).prepare(torch.zeros(2, 8, 8))
     with pytest.raises(ValueError, match="3 channels cannot fill 4"):
         Pixels(4, size=8, dim=4).prepare(torch.zeros(3, 8, 8))
+
+
+# Maps that belong to pictures
+
+STEMS = {
+    "pixels": lambda: Pixels(3, 8, dim=4, mean=0.0, std=1.0),
+    "patches": lambda: Patches(3, 8, 4, dim=4, mean=0.0, std=1.0),
+    "torchvision": lambda: TorchVision(8, 10, mean=[0.0] * 3, std=[1.0] * 3),
+    "huggingface": lambda: HuggingFace(
+        {
+            "image_processor_type": "BitImageProcessor",
+            "size": {"shortest_edge": 10},
+            "crop_size": {"height": 8, "width": 8},
+            "do_normalize": False,
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("shape", [(8, 8), (5, 9), (31, 16), (40, 64)])
+def test_a_map_goes_where_its_picture_goes(name, shape):
+    """A smooth picture and its copy as a map are prepared to nearly the same."""
+    stem, (height, width) = STEMS[name](), shape
+    rows = torch.linspace(0, 1, height)[:, None]
+    ramp = (rows + torch.linspace(0, 1, width)) / 2
+    picture, fitted = stem.prepare(ramp.expand(3, -1, -1)), stem.prepare_map(ramp)
+    assert fitted.shape == (8, 8) and torch.isin(fitted, ramp).all(), "numbers are picked"
+    assert (picture[0] - fitted).abs().max() < 1.1 / min(shape)
+
+
+def test_a_map_keeps_what_cannot_be_mixed():
+    classes = torch.zeros(20, 20)
+    classes[:, 10:] = 255
+    classes[0, 0] = float("nan")
+    fitted = Pixels(1, 20, dim=4).prepare_map(classes)
+    torch.testing.assert_close(fitted, classes, equal_nan=True)
+    assert Pixels(1, 7, dim=4).prepare_map(classes).unique().tolist()[:2] == [0, 255]
+
+
+def test_a_stem_that_fits_no_maps_says_so():
+    for stem in (LogMel(8), HuggingFace({"feature_extractor_type": "Wav2Vec2FeatureExtractor"})):
+        with pytest.raises(ValueError, match=f"the stem {type(stem).__name__} fits no maps"):
+            stem.prepare_map(torch.zeros(8, 8))

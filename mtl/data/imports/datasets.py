@@ -25,7 +25,7 @@ def read(ask: Ask) -> Iterator[Found | Skip]:
     Columns are found by their usual names, numbered classes become their names. Raises ImportError
     without `mtl[data]`, ValueError for a split or column that is not there.
     """
-    data = _load(ask)
+    data = load(ask)
     has = {
         name: found
         for name, usual in _USUAL.items()
@@ -61,8 +61,8 @@ def _item(where: str, known: Mapping[str, Any], folder: Path) -> Found | Skip:
     )
 
 
-def _load(ask: Ask) -> Any:
-    """Give the split's `datasets.Dataset`."""
+def load(ask: Ask) -> Any:
+    """Give the split's `datasets.Dataset`; raises as `read` does."""
     package, path = _package(), Path(ask.source)
     split = ask.split or "train"
     if not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):

@@ -1,0 +1,1 @@
+"""Balance: how much each task's gradient counts in a step, one file each."""

@@ -1,0 +1,1 @@
+"""Scores: numbers that say how tasks get on with each other, one file each."""
