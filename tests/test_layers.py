@@ -23,8 +23,8 @@ LAYERS = {
     3: "lexicon method pretrained vocabulary",
     4: "methods/ tune/",
     5: "adapt balancing checkpoint decoding delta device evaluate fit joined joint languages lessons load"
-    " long looks loop made mix naming polyglot prefix predict prepare problem progress pseudo recogniser rows sat"
-    " speakers spelling step stream strength study transfer update ways mtl",
+    " long looks loop made mix naming polyglot prefix predict prepare problem progress pseudo recogniser rows"
+    " sat speakers spelling step stream strength study transfer update ways mtl",
     6: "card cause commands/ diagnosis page plots report tally __main__",
     7: "recipes/",
 }

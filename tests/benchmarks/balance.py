@@ -4,7 +4,7 @@ python tests/benchmarks/balance.py [rounds] [tasks ...]
 
 A small convolutional trunk (110 k weights) with T heads of ten classes on one batch of 32 images, and T = 16
 streams of 16 images each. All variants take turns in every round; a ratio is the median over the rounds of
-paired CPU times. The loops by hand do without skipped examples, gradient norms and what else `fit` looks after.
+paired CPU times. The loops by hand do without skipped examples, gradient norms and all else that `fit` does.
 """
 
 import sys
