@@ -22,10 +22,10 @@ LAYERS = {
     2: "stems/ trunks/ heads/ data/ decode/ config metrics",
     3: "lexicon method pretrained vocabulary",
     4: "methods/ tune/",
-    5: "adapt balancing checkpoint decoding delta device evaluate fit joined joint languages lessons load"
-    " long looks loop made mix naming polyglot prefix predict prepare problem progress pseudo recogniser rows"
-    " sat speakers spelling step stream strength study transfer update ways mtl",
-    6: "card cause commands/ diagnosis page plots report tally __main__",
+    5: "adapt balancing checkpoint decoding delta device evaluate fit gallery joined joint languages lessons"
+    " load long looks loop made mix naming polyglot prefix predict prepare problem progress pseudo recogniser"
+    " rows sat speakers spelling step stream strength study transfer update ways mtl",
+    6: "card cause commands/ diagnosis page plots report tally together __main__",
     7: "recipes/",
 }
 WHERE = "in LAYERS, tests/test_layers.py"

@@ -96,16 +96,21 @@ def read_npz(path: str | Path, part: str = "train", names: Sequence[str] = ()) -
     return from_arrays(found[0], found[1], name, names)
 
 
-def read_folder(path: str | Path) -> list[Picture]:
+def read_folder(path: str | Path, depth: int = 1) -> list[Picture]:
     """List the images of a folder that holds one folder per class, at any depth below it.
 
-    The ids are paths relative to `path`; nothing is opened before it is needed. Hidden folders and files
-    are passed over. Raises ValueError where there are no classes, or a class without images.
+    With a `depth` of 2 the classes are the folders in its folders, named `folder/class` (Omniglot's
+    characters, say). The ids are paths relative to `path`; nothing is opened before it is needed. Hidden
+    folders and files are passed over. Raises ValueError where there are no classes, or a class without
+    images.
     """
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"{path} is no folder; give one that holds a folder of images per class")
-    classes = sorted(each for each in path.iterdir() if each.is_dir() and each.name[0] != ".")
+    classes = [path]
+    for _ in range(depth):
+        inner = [each for folder in classes for each in folder.iterdir() if each.is_dir()]
+        classes = sorted(each for each in inner if each.name[0] != ".")
     if not classes:
         raise ValueError(f"{path} holds no folders; put the images of each class into one")
     pictures: list[Picture] = []
@@ -115,7 +120,8 @@ def read_folder(path: str | Path) -> list[Picture]:
             raise ValueError(
                 f"{folder} holds no image ({' '.join(SUFFIXES)}); remove it or fill it"
             )
-        pictures += [Picture(f.relative_to(path).as_posix(), folder.name, f) for f in files]
+        label = folder.relative_to(path).as_posix()
+        pictures += [Picture(f.relative_to(path).as_posix(), label, f) for f in files]
     return pictures
 
 

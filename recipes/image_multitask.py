@@ -1,0 +1,158 @@
+"""Images: one trunk with a head per data set. Do the tasks help each other, and against what a task alone?
+
+    accelerate launch recipes/image_multitask.py
+    accelerate launch recipes/image_multitask.py --data mnist.npz usps.npz omniglot --deep omniglot
+    accelerate launch recipes/image_multitask.py --balance pcgrad,mgda --fit.gramian last
+
+Every data set is a task of its own classes, sizes and channels. Trained together, a step takes a batch of
+each; alone, a step takes a batch of the one, for as many steps: the budgets are equal. `--balance` names
+methods of mtl/balance to compare with the plain sum. The first seed is diagnosed: whose gradients
+oppose whose, who helps whom, and the likely cause where a task is hurt.
+"""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mtl.checkpoint import digest
+from mtl.config import Fit, launch, parse
+from mtl.data.warp import Warp
+from mtl.device import start_processes
+from mtl.gallery import embedded, figures, learn, network, read_galleries, split
+from mtl.report import Report
+from mtl.study import study
+from mtl.together import ALONE, JOINT, numbers, tell
+
+
+@dataclass
+class Config:
+    """Train one network on several sets of pictures, and one for each."""
+
+    data: list[Path] = field(default_factory=list)
+    """.npz files and folders of classes, a task each; none takes handwritten and drawn signs"""
+    test: list[Path] = field(default_factory=list)
+    """the same to test on, by the same names; none takes the test part, or what is not learnt from"""
+    deep: list[str] = field(default_factory=list)
+    """data sets whose classes lie two folders deep"""
+    split: int = 0
+    """classes of a task: cuts every data set into as many tasks as that gives; 0 leaves them whole"""
+    turns: bool = False
+    """with `split`, pictures turned by 90, 180 and 270 degrees are classes of their own"""
+    tasks: str = "0"
+    """numbers of tasks to train together, the first ones, comma separated; 0 is all"""
+    single: int = 0
+    """tasks that are trained alone, too, the first ones; 0 is all"""
+    counts: str = "10"
+    """training pictures of each class, comma separated; 0 is all"""
+    own: list[str] = field(default_factory=list)
+    """data sets with another number of training pictures of each class, such as omniglot=5"""
+    widths: str = "16"
+    """channels of the network's first block, comma separated"""
+    balance: str = ""
+    """methods of mtl/balance to train together with as well, comma separated"""
+    draws: int = 1
+    """choices of training pictures"""
+    seeds: int = 3
+    """initial weights for each choice"""
+    batch: int = 32
+    """pictures of each task per step"""
+    most: int = 2000
+    """test pictures of each task, at most"""
+    full: bool = False
+    """five draws, three widths, 2 to 50 pictures of each class, several balances: hours"""
+    smoke: bool = False
+    """seconds instead of minutes, with figures that mean nothing"""
+    out: Path = Path("runs/image_multitask")
+    """folder for figures; a run started again with it does what is left"""
+    warp: Warp = field(default_factory=lambda: Warp(shift=0.1, degrees=10.0, scale=0.1))
+    fit: Fit = field(default_factory=lambda: Fit(steps=200, lr=4e-3, dry_run=False, diagnose=20))
+
+
+class Cell(NamedTuple):
+    """One run; `task` is empty where all of them are trained together."""
+
+    arm: str
+    task: str
+    tasks: int
+    width: int
+    count: int
+    draw: int
+    seed: int
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train together and alone, print and write one table."""
+    started, about = time.monotonic(), (__doc__ or "").split("\n")[0]
+    config = parse(Config, about, argv, "image_multitask")
+    if config.full:
+        config.draws, config.widths, config.counts = 5, "4,8,16", "2,10,50"
+        config.balance = "uw,dwa,pcgrad,mgda,cagrad,upgrad,nash"
+    if config.smoke:
+        config.seeds, config.fit.steps, config.fit.diagnose = 1, 2, 1
+    files = (config.data, config.test, config.deep)
+    galleries = read_galleries(*files) if config.data else embedded(config.smoke)
+    galleries = split(galleries, config.split, config.turns) if config.split else galleries
+    by_name = {gallery.name: gallery for gallery in galleries}
+    own = shares(config.own, by_name)
+
+    def run(cell: Cell) -> dict[str, Any]:
+        torch.manual_seed(cell.seed)
+        chosen = [by_name[cell.task]] if cell.task else galleries[: cell.tasks]
+        model = network(chosen, cell.width)
+        parts = {
+            g.name: g.draw(own.get(g.name, cell.count), cell.draw, config.most) for g in chosen
+        }
+        balance = "" if cell.arm in (JOINT, ALONE) else cell.arm
+        looks = config.fit.diagnose if cell.arm == JOINT and not cell.seed else 0
+        fit = replace(config.fit, seed=cell.seed, balance=balance, diagnose=looks)
+        learnt = {name: train for name, (train, _) in parts.items()}
+        history = learn(model, learnt, fit, config.batch, replace(config.warp, seed=cell.seed))
+        return figures(model, {name: test for name, (_, test) in parts.items()}, history)
+
+    key = [
+        config.data,
+        config.test,
+        config.deep,
+        config.split,
+        config.turns,
+        config.smoke,
+        config.batch,
+    ]
+    key += [config.most, config.fit.decisive(), config.fit.diagnose, config.warp]
+    folder = config.out / digest(*key) / "cells"
+    results = study(cells(config, list(by_name)), run, folder, title="pictures")
+    report = Report("image_multitask", config.fit.seed, {}, start_processes().num_processes)
+    tell(report, results, "count", "training pictures of each class")
+    report.publish(config, config.out, started)
+
+
+def shares(own: list[str], known: Collection[str]) -> dict[str, int]:
+    """Read `name=count`; raises ValueError for what is not so, or names no data set."""
+    found = dict(word.partition("=")[::2] for word in own)
+    if wrong := [n for n, count in found.items() if n not in known or not count.isdecimal()]:
+        raise ValueError(f"--own {wrong[0]}: write NAME=COUNT, NAME one of {', '.join(known)}")
+    return {name: int(count) for name, count in found.items()}
+
+
+def cells(config: Config, names: list[str]) -> list[Cell]:
+    """List the runs: first all that is needed of one seed, then of the next."""
+    counts, widths, sizes = (numbers(text) for text in (config.counts, config.widths, config.tasks))
+    arms = [JOINT, *(word.strip() for word in config.balance.split(",") if word.strip())]
+    chosen = names[: config.single or None]
+    runs = []
+    for seed in range(config.seeds):
+        for draw in range(config.draws):
+            for width in widths:
+                for count in counts:
+                    rest = (width, count, draw, seed)
+                    runs += [Cell(ALONE, name, 0, *rest) for name in chosen]
+                    runs += [Cell(a, "", n or len(names), *rest) for n in sizes for a in arms]
+    return runs
+
+
+if __name__ == "__main__":
+    launch(main)
