@@ -14,17 +14,14 @@ from mtl.data.images import Images
 from mtl.data.pictures import Picture, few, hold_out, read_folder, read_npz
 from mtl.data.pixels import read_pixels
 from mtl.data.warp import Warp
-from mtl.evaluate import evaluate
-from mtl.fit import fit
+from mtl.fit import Fitted, fit
 from mtl.head import Task
 from mtl.heads.classify import Classify
-from mtl.metrics import error_rate
 from mtl.model import Model
 from mtl.stems.pixels import Pixels
-from mtl.stream import Data, Stream
+from mtl.stream import Stream
 from mtl.trunks.resnet import ResNet
 
-METRIC = "accuracy"
 SIDE = 32  # pixels that every picture is brought to
 Drawn = Mapping[str, Sequence[Picture]]
 
@@ -55,7 +52,8 @@ class Gallery:
 def split(galleries: Sequence[Gallery], classes: int, turns: bool = False) -> list[Gallery]:
     """Cut galleries into tasks of so many classes each; what is left over is left out.
 
-    With `turns` every picture comes in four directions, which are classes of their own.
+    With `turns` every picture comes in four directions, which are classes of their own. Raises ValueError
+    where no gallery has so many classes.
     """
     found = []
     for gallery in galleries:
@@ -68,6 +66,8 @@ def split(galleries: Sequence[Gallery], classes: int, turns: bool = False) -> li
             own = set(names[start : start + classes])
             parts = [[p for p in part if p.label in own] for part in (train, test)]
             found.append(Gallery(f"{gallery.name}-{start // classes}", *parts))
+    if not found:
+        raise ValueError(f"no data set has {classes} classes to make a task of")
     return found
 
 
@@ -105,7 +105,7 @@ def read_galleries(
         raise ValueError(f"two data sets are named {twice[0]!r}: rename one")
     tests = {path.stem: path for path in test}
     if strange := sorted({*tests, *deep} - set(names)):
-        raise ValueError(f"{strange[0]!r} names none of the tasks: {', '.join(names)}")
+        raise ValueError(f"{strange[0]!r} names none of the tasks: {', '.join(names) or 'no data'}")
     found = []
     for name, path in zip(names, data, strict=True):
         if path.suffix == ".npz":
@@ -145,24 +145,10 @@ def network(galleries: Sequence[Gallery], width: int) -> Model:
     return Model({"images": stem}, trunk, tasks, {g.name: "images" for g in galleries})
 
 
-def learn(
-    model: Model, drawn: Drawn, config: Fit, batch: int, warp: Warp | None = None
-) -> list[dict[str, Any]]:
-    """Train on `batch` pictures of every task per step; give the history."""
+def learn(model: Model, drawn: Drawn, config: Fit, batch: int, warp: Warp | None = None) -> Fitted:
+    """Train on `batch` pictures of every task per step."""
     streams = {
         name: Stream(Images(items, model, name, augment=warp), batch)
         for name, items in drawn.items()
     }
-    return fit(model, streams, config, show=False).history
-
-
-def figures(model: Model, tested: Drawn, history: Sequence[Any]) -> dict[str, Any]:
-    """Evaluate every task: {task: value, metric, n, counts, history}, as JSON can hold it."""
-    found = {}
-    for name, items in tested.items():
-        data: dict[str, Data] = {name: Images(items, model, name)}
-        rows = evaluate(model, data, batch=500.0).of(name)
-        counts: list[Any] = [[*row.counts[METRIC], row.id] for row in rows]
-        value = error_rate([row[0] for row in counts], [row[1] for row in counts])
-        found[name] = {"metric": METRIC, "value": value, "n": len(counts), "counts": counts}
-    return {"tasks": found, "history": list(history)}
+    return fit(model, streams, config, show=False)

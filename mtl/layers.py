@@ -251,7 +251,7 @@ def rest_frozen(module: nn.Module) -> bool | None:
     Says whether anything is trained, None where there are no parameters.
     """
     below = {child: rest_frozen(child) for child in module.children()}
-    own = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
+    own = [p.requires_grad for p in module._parameters.values() if p is not None]  # in every step
     known = own + [trained for trained in below.values() if trained is not None]
     if known and not any(known):
         module.training = False

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from mtl.batch import Batch, Features
+from mtl.gather import gather_rows
 from mtl.head import Scores
 from mtl.model import Model
 
@@ -59,6 +61,20 @@ class View(NamedTuple):
         scale = self.totals.processes * self.totals.parts / self.totals.examples[stream]
         return counted.sum() * scale
 
+    def gather(self, stream: str, values: Tensor) -> Tensor:
+        """Join a row per example (B, D) over the GLOBAL batch of a stream, in its order: (N, D).
+
+        For what is no mean over examples, such as a distance between two samples: the gradient is right
+        where all processes compute the same from it. Examples of weight 0 are left out. Accumulated
+        parts are not joined.
+        """
+        weights = self.batches[stream].weights
+        counted = (
+            torch.ones_like(values[:, 0]) if weights is None else (weights > 0).to(values.dtype)
+        )
+        rows = gather_rows(torch.cat([values, counted[:, None]], 1), self.totals.processes)
+        return rows[rows[:, -1] > 0, :-1]
+
 
 class Method(nn.Module):
     """A training method. By default it changes nothing.
@@ -80,7 +96,7 @@ class Method(nn.Module):
     def terms(self, view: View) -> dict[str, Tensor]:
         """Give loss terms, scalars by name; they are summed, and averaged over processes and parts.
 
-        Means over examples go through `view.mean`.
+        Means over examples go through `view.mean`. A value without gradient is reported beside the losses.
         """
         return {}
 

@@ -275,12 +275,14 @@ def _interval(values: Floats, units: int, level: float) -> Interval:
     """What `bootstrap` promises, from the estimate and the draws after it (1 + draws,)."""
     estimate, drawn = values[0], values[1:]
     drawn = drawn[~np.isnan(drawn)]
-    if units < 2 or drawn.size == 0:
+    # A faultless run makes shares of its error infinite, which have no deviation.
+    endless = units < FEW and np.isinf([estimate, *drawn]).any()
+    if units < 2 or drawn.size == 0 or endless:
         return Interval(-math.inf, math.inf)
     # the bootstrap's variance is (units - 1) / units of the unbiased one
     stretched = t_quantile(level, units - 1) * math.sqrt(units / (units - 1))
     if units < FEW:
-        reach = stretched * drawn.std() if np.isfinite(drawn).all() else math.inf
+        reach = stretched * drawn.std()
         return Interval(float(estimate - reach), float(estimate + reach))
     tail = NormalDist().cdf(-stretched)
     # values that occurred: draws of a relative difference may be infinite

@@ -17,7 +17,7 @@ from mtl.encoder import Encoder
 from mtl.head import Head, Scores, Task
 from mtl.hub import FILES, folder_of
 from mtl.layers import rest_frozen
-from mtl.registry import construct, describe, edit_function
+from mtl.registry import construct, describe, replay
 
 P = ParamSpec("P")
 FORMAT = 1  # of config.json; raised when an older reader would misread it
@@ -55,11 +55,10 @@ class Model(nn.Module):
 
     def add(self, task: Task) -> None:
         """Add a task; the others' outputs stay bit-identical. A head that has weights keeps them."""
+        task = task._replace(at=self.trunk.resolve(task.at))
         self._check(task)
         if isinstance(task.head, Head):
-            dim = self.trunk.dim
-            if task.at is not None:
-                dim = getattr(self.trunk.blocks[task.at], "dim", dim)
+            dim = self.trunk.width(task.at)
             if next(task.head.parameters(), None) is None:
                 task.head.build(dim)
             else:
@@ -86,9 +85,13 @@ class Model(nn.Module):
             raise ValueError(
                 f"task {task.name!r} reads stream {task.stream!r}; this model has: {known}"
             )
-        if task.at is not None and task.at not in self.trunk.blocks:
+        try:
+            self.trunk.width(task.at)
+        except ValueError as error:
             known = ", ".join(self.trunk.blocks)
-            raise ValueError(f"task {task.name!r} reads block {task.at!r}; this trunk has: {known}")
+            raise ValueError(
+                f"task {task.name!r} reads block {task.at!r}; this trunk has: {known}"
+            ) from error
         if isinstance(task.head, str) and task.head not in self.heads:
             known = ", ".join(self.heads)
             raise ValueError(
@@ -136,8 +139,8 @@ class Model(nn.Module):
 
     def frames(self, task: str, lengths: Tensor) -> Tensor:
         """Count the score frames a task gets from prepared inputs of these lengths."""
-        stem = self.stem(self.tasks[task].stream)
-        return self.head(task).frames(self.trunk.frames(stem.frames(lengths)))
+        stem, trunk = self.stem(self.tasks[task].stream), self.trunk.reaching(self.tasks[task].at)
+        return self.head(task).frames(trunk.frames(stem.frames(lengths)))
 
     def config(self) -> dict[str, Any]:
         """Describe the model so that `from_pretrained` can build it; lists keep their order in JSON."""
@@ -169,13 +172,7 @@ class Model(nn.Module):
             raise ValueError(f"format {config['format']} is newer than {FORMAT}: upgrade mtl")
         stems = {name: construct("stems", stem) for name, stem in config["stems"]}
         model = cls(stems, construct("trunks", config["trunk"]), streams=dict(config["streams"]))
-        for entry in config["tasks"]:
-            head = entry["head"]
-            built = head if isinstance(head, str) else construct("heads", head)
-            model.add(Task(**{**entry, "head": built}))
-        for step in config["edits"]:
-            arguments = {key: value for key, value in step.items() if key != "name"}
-            edit_function(step["name"])(model, **arguments)
+        replay(model, config["tasks"], config["edits"])
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str], card: str | None = None) -> None:

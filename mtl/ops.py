@@ -1,5 +1,6 @@
 """Ops: tensor maths that several folders share."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,8 +27,13 @@ def masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
     >>> masked_mean(torch.tensor([[[1.0], [9.0]]]), torch.tensor([1])).tolist()
     [[1.0]]
     """
-    share = valid(lengths, x.shape[1]) / lengths.clamp(min=1)[:, None]
-    return (x * share[..., None].to(x.dtype)).sum(1)
+    return (x * _shares(lengths, x.shape[1]).to(x.dtype)).sum(1)
+
+
+@functools.lru_cache(maxsize=1)  # many heads read the same features
+def _shares(lengths: Tensor, frames: int) -> Tensor:
+    """Give each frame's share in a mean: (B, frames, 1)."""
+    return (valid(lengths, frames) / lengths.clamp(min=1)[:, None])[..., None]
 
 
 def members(values: Tensor, groups: Mapping[str, Tensor], column: str, user: str) -> Tensor:

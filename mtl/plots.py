@@ -167,6 +167,28 @@ def maps(panels: Mapping[str, ArrayLike], rows: Sequence[str]) -> str:
         return _svg(figure)
 
 
+def scatter(panels: Mapping[str, Mapping[str, ArrayLike]]) -> str:
+    """Draw points side by side, {title: {group: (N, 2)}}, a colour for each group; axes mean nothing.
+
+    >>> scatter({"before": {"source": [[0.0, 1.0]], "target": [[1.0, 0.0]]}})[:4]
+    '<svg'
+    """
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(2.6 * columns, 2.7 * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).flatten()
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, (title, groups) in zip(grid, panels.items(), strict=False):
+            for (name, points), colour in zip(groups.items(), cycle(COLOURS), strict=False):
+                x, y = np.asarray(points).T
+                axes.scatter(x, y, s=6, color=colour, alpha=0.6, linewidths=0, label=name)
+            axes.set_title(title, fontsize=10)
+        grid[0].legend(frameon=False, fontsize=8)
+        return _svg(figure)
+
+
 def _matrix(axes: Any, array: NDArray[np.float64], rows: Sequence[str]) -> None:
     """Colour a matrix around 0, and write its numbers where there is room."""
     finite = np.where(np.isfinite(array), array, np.nan)

@@ -139,8 +139,9 @@ def _heard(
     taps: Sequence[str] = (),
     asked: Collection[str] = (),
 ) -> Heard:
-    """Run a batch on the model's device."""
-    inner = [task.at for task in model.tasks_of(stream) if not task.auxiliary]
+    """Run a batch on the model's device, as far as the tasks that are `asked` (default: all) need it."""
+    tasks = [task for task in model.tasks_of(stream) if not task.auxiliary]
+    inner = [task.at for task in tasks if not asked or task.name in asked]
     wanted = {*taps, *(block for block in inner if block is not None)}
     return hear(model, stream, batch.to(next(model.parameters()).device), wanted, asked)
 

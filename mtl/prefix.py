@@ -34,7 +34,8 @@ def prefix_end(model: Model, stream: str) -> str | None:
     """
     if obstacle(model, stream):
         return None
-    blocks, needed = list(model.trunk.blocks), {task.at for task in model.tasks_of(stream)}
+    blocks = list(model.trunk.blocks)
+    needed = {model.trunk.awaited(task.at) for task in model.tasks_of(stream)}
     trained = [name for name, p in model.trunk.named_parameters() if p.requires_grad]
     needed |= {name.split(".")[1] for name in trained if _below(name, ("blocks", "after"))}
     return next((name for name in blocks if name in needed), blocks[-1])
@@ -82,7 +83,7 @@ class Prefix:
         self.block = self._front.block
         # As many frames as its input is padded to: dropout then draws as it would without a cache.
         padded = model.trunk.frames(model.stem(stream).frames(torch.tensor(MULTIPLE)))
-        self.multiple = max(int(padded), 1)
+        self.multiple = max(int(padded), 1) if getattr(data, "multiple", MULTIPLE) > 1 else 1
         self.settings = f"{getattr(data, 'settings', '')} {self.block} {self._front.hash} {draws}"
         self._known: dict[tuple[int, int | None], tuple[str, Example]] = {}
 
@@ -212,7 +213,8 @@ class _Front:
                 if not self._tried:
                     self._try(collate(examples[:1]).to(device), multiple)
                 with torch.no_grad():
-                    return _rows(self._arriving(collate(examples).to(device)))
+                    flow = self._arriving(collate(examples).to(device))
+                    return self.model.trunk.store(flow, self.block)
         finally:
             self.model.train(mode)
 
@@ -232,7 +234,8 @@ class _Front:
         flow, problem = self._arriving(batch), ""
         if flow.x.requires_grad:
             raise ValueError(f"what arrives at block {self.block!r} depends on trained weights")
-        stored = collate([Example(_rows(flow)[0], start=self.block)], multiple)
+        first = self.model.trunk.store(flow, self.block)[0]
+        stored = collate([Example(first, start=self.block)], multiple)
         with torch.no_grad():
             x, lengths, _ = self.model(self.stream, batch)
             try:
@@ -261,7 +264,7 @@ class _Front:
 
     def _values(self) -> list[tuple[str, Tensor]]:
         """Look the tensors up: a model that moves to another device gets other buffers."""
-        return [(place, getattr(owner, name)) for place, owner, name in self._held]
+        return [(place, owner[name]) for place, owner, name in self._held]
 
 
 class _Arrived(Exception):
@@ -275,8 +278,8 @@ def _stop(_: nn.Module, given: tuple[Flow]) -> None:
     raise _Arrived(given[0])
 
 
-def _held(model: Model, stream: str, block: str) -> list[tuple[str, nn.Module, str]]:
-    """List the tensors that decide what arrives at a block: (place, the module that holds it, its name)."""
+def _held(model: Model, stream: str, block: str) -> list[tuple[str, dict[str, Any], str]]:
+    """List the tensors that decide what arrives at a block: (place, what a module holds, its name there)."""
     stem, trunk, blocks = model.stem(stream), model.trunk, list(model.trunk.blocks)
     later = [f"{part}.{n}" for n in blocks[blocks.index(block) :] for part in ("blocks", "after")]
     # Some models use what `leave` uses on entering as well; what is trained they cannot.
@@ -284,15 +287,14 @@ def _held(model: Model, stream: str, block: str) -> list[tuple[str, nn.Module, s
     later += [last for last in trunk.last if any(_below(name, (last,)) for name in trained)]
     names = [("stem", stem, name) for name in stem.state_dict()]
     names += [("trunk", trunk, name) for name in trunk.state_dict() if not _below(name, later)]
-    split = [(f"{part}.{name}", encoder, *name.rpartition(".")) for part, encoder, name in names]
-    return [(place, encoder.get_submodule(above), own) for place, encoder, above, _, own in split]
+    held = []
+    for part, encoder, name in names:
+        above, _, own = name.rpartition(".")
+        module = encoder.get_submodule(above)
+        owner: dict[str, Any] = module._parameters if own in module._parameters else module._buffers
+        held.append((f"{part}.{name}", owner, own))
+    return held
 
 
 def _below(name: str, places: Sequence[str]) -> bool:
     return f"{name}.".startswith(tuple(f"{place}." for place in places))
-
-
-def _rows(flow: Flow) -> list[Tensor]:
-    """Cut a batch into its examples, sequences without their padding."""
-    x, lengths = flow.x.detach().float().cpu(), flow.lengths.tolist()
-    return list(x) if x.dim() == 4 else [x[row, :length] for row, length in enumerate(lengths)]

@@ -4,12 +4,13 @@ import importlib
 import inspect
 import pkgutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from mtl.encoder import Encoder
-from mtl.head import Head
+from mtl.head import Head, Task
 
 
 def names(folder: str) -> list[str]:
@@ -57,6 +58,7 @@ def edit_function(name: str) -> Any:
 
 def describe(module: nn.Module) -> dict[str, Any]:
     """Give a stem's, trunk's or head's saved configuration: its name and constructor arguments."""
+    module = module.described() if isinstance(module, Encoder) else module
     parameters = inspect.signature(type(module).__init__).parameters
     arguments = {name: getattr(module, name) for name in parameters if name != "self"}
     return {"name": _name(module), **arguments}
@@ -68,6 +70,29 @@ def construct(folder: str, description: Any) -> Any:
         raise ValueError(f"{description!r:.40} describes none of {folder}: it is no object")
     arguments = {key: value for key, value in description.items() if key != "name"}
     return find(folder, description["name"])(**arguments)
+
+
+def replay(model: Any, tasks: Sequence[Any], edits: Sequence[Any]) -> None:
+    """Add the tasks and repeat the edits of a configuration: a task comes once there is what it reads."""
+    waiting = list(tasks)
+    for step in [*edits, None]:
+        while waiting and (step is None or _fits(model, waiting[0])):
+            entry = waiting.pop(0)
+            head = entry["head"]
+            built = head if isinstance(head, str) else construct("heads", head)
+            model.add(Task(**{**entry, "head": built}))
+        if step is not None:
+            arguments = {key: value for key, value in step.items() if key != "name"}
+            edit_function(step["name"])(model, **arguments)
+
+
+def _fits(model: Any, entry: Any) -> bool:
+    """Tell whether there is the block that a task reads."""
+    try:
+        model.trunk.width(entry.get("at"))
+    except ValueError:
+        return False
+    return True
 
 
 def _name(module: nn.Module) -> str:

@@ -61,6 +61,8 @@ class Step(nn.Module):
         self.model = model
         self.balance = balance
         self.methods = nn.ModuleDict(dict(methods or {}))
+        heads = [[p.requires_grad for p in head.parameters()] for head in model.heads.values()]
+        self.idle = any(held and not any(held) for held in heads)  # some tasks may teach nothing
         for method in self._methods().values():
             method.build(model)
 
@@ -95,7 +97,7 @@ class Step(nn.Module):
             batches = method.inputs(batches)
         taps = {tap for method in self._methods().values() for tap in method.taps}
         features = {
-            stream: self.model(stream, batch, taps | self._task_taps(stream))
+            stream: self.model(stream, batch, taps | self._task_taps(stream, batch))
             for stream, batch in batches.items()
         }
         view = View(phase, batches, features, {}, {}, self.model, progress, totals)
@@ -104,20 +106,24 @@ class Step(nn.Module):
         each: dict[str, Each] = {}
         for stream, batch in batches.items():
             weights = torch.ones_like(batch.lengths) if batch.weights is None else batch.weights
+            scaled = weights * (totals.processes / max(totals.examples.get(stream, 1), 1))
             own: dict[str, Each] = {}
             for task in self.model.tasks_of(stream) if tasks or self.methods else ():
-                self._task(task, batch, weights, view, losses if tasks else {}, own)
+                self._task(task, batch, scaled, view, losses if tasks else {}, own)
             sums |= _sums(own, weights)
             each |= own
         for name, method in self._methods().items():
             for term, value in method.terms(view).items():
-                if f"{name}/{term}" in losses:
+                if f"{name}/{term}" in sums:
                     raise ValueError(f"two loss terms are named {name}/{term}")
-                losses[f"{name}/{term}"] = value / totals.parts
+                if value.requires_grad:  # else it is there to be reported
+                    losses[f"{name}/{term}"] = value / totals.parts
                 sums[f"{name}/{term}"] = torch.stack([value.detach(), torch.ones_like(value)])
-        if totals.parts > 1:
+        if self.idle and torch.is_grad_enabled():
+            losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
+        if totals.parts > 1 or (self.idle and not losses):
             # Accumulation: processes exchange gradients in the last part only, where a head that just
-            # an earlier part used must not look unused.
+            # an earlier part used must not look unused. And a process that learns nothing takes part, too.
             touched = [
                 parameter.sum() for parameter in self.parameters() if parameter.requires_grad
             ]
@@ -129,8 +135,9 @@ class Step(nn.Module):
         }
         return Output(losses, sums, each), read
 
-    def _task_taps(self, stream: str) -> set[str]:
-        return {task.at for task in self.model.tasks_of(stream) if task.at is not None}
+    def _task_taps(self, stream: str, batch: Batch) -> set[str]:
+        read = [t.at for t in self.model.tasks_of(stream) if (t.label or t.name) in batch.labels]
+        return {at for at in read if at is not None}
 
     def _task(
         self,
@@ -155,9 +162,8 @@ class Step(nn.Module):
         scores = view.scores[task.name] = head.scores(features)
         each = view.losses[task.name] = head.loss(scores, labels)
         weights = (weights if rows is None else weights[rows]).to(each.dtype)
-        totals = view.totals
-        scale = task.weight * totals.processes / max(totals.examples.get(task.stream, 1), 1)
-        losses[task.name] = torch.dot(each, weights) * scale
+        loss = torch.dot(each, weights)
+        losses[task.name] = loss if task.weight == 1 else task.weight * loss
         named[task.name] = (each.detach(), rows, batch.ids)
 
 

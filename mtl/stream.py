@@ -28,7 +28,8 @@ class Data(Protocol):
 
     It may have a text `settings`; a run does not resume on data with other ids, costs or settings. An
     integer `multiple` takes the place of MULTIPLE. `empty` may list labels that tasks learn and no example
-    has: a stream refuses them.
+    has: a stream refuses them. With an integer `unit`, so many examples in a row are drawn together and go
+    to one process, such as the episodes of `mtl.episodes`.
     """
 
     @property
@@ -63,6 +64,7 @@ class Subset:
         self.ids = [data.ids[index] for index in self.indices]
         self.settings = getattr(data, "settings", "")
         self.multiple: int = getattr(data, "multiple", MULTIPLE)
+        self.unit: int = getattr(data, "unit", 1)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -89,7 +91,7 @@ class Draw(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """An epoch: `order` (N,) example indices, `passes` (N,) their epochs, `cuts` (batches + 1,)."""
+    """An epoch: `order` (N,) unit indices, `passes` (N,) their epochs, `cuts` (batches + 1,)."""
 
     order: NDArray[np.int64]
     passes: NDArray[np.int64]
@@ -102,8 +104,8 @@ class Stream:
 
     `mix` shares the draws between the values of the column `by`: "proportional", "uniform", a
     temperature T (share ~ size ** (1 / T)), or explicit shares, where groups not named divide the rest
-    in proportion to their sizes. A batch exceeds `batch` by at most its longest example; a little
-    more where `mix` leaves examples out and an epoch drew long ones.
+    in proportion to their sizes. A batch exceeds `batch` by at most its longest unit (an example, see
+    `Data`); a little more where `mix` leaves examples out and an epoch drew long ones.
     """
 
     data: Data
@@ -122,14 +124,19 @@ class Stream:
             )
         if self.batch <= 0:
             raise ValueError(f"batch is {self.batch}; give seconds of audio (or images) per step")
+        self.unit: int = getattr(self.data, "unit", 1)
+        if len(self.data) % self.unit:
+            raise ValueError(f"{len(self.data)} examples are no whole units of {self.unit}")
+        units = self.data.seconds.reshape(-1, self.unit)
+        self._seconds, self._longest = units.sum(1), units.max(1)
         groups: dict[str, list[int]] = {}
-        for index, value in enumerate(self.data.column(self.by)):
+        for index, value in enumerate(self.data.column(self.by)[:: self.unit]):
             groups.setdefault(value, []).append(index)
         self._groups = {name: np.array(groups[name]) for name in sorted(groups)}
         sizes = {name: len(members) for name, members in self._groups.items()}
         self.shares = shares(sizes, self.mix)
-        self._quotas = quotas(self.shares, len(self.data))
-        mean = {n: float(self.data.seconds[m].mean()) for n, m in self._groups.items()}
+        self._quotas = quotas(self.shares, len(self._seconds))
+        mean = {n: float(self._seconds[m].mean()) for n, m in self._groups.items()}
         total = sum(mean[name] * quota for name, quota in self._quotas.items())
         wanted = max(math.ceil(total / self.batch - 1e-9), 1)
         self._batches = min(wanted, sum(self._quotas.values()))
@@ -143,7 +150,9 @@ class Stream:
         epoch, place = divmod(step, len(self))
         plan = self.plan(epoch, seed)
         part = slice(plan.cuts[place], plan.cuts[place + 1])
-        return list(map(Draw, plan.order[part].tolist(), plan.passes[part].tolist()))
+        pairs = zip(plan.order[part].tolist(), plan.passes[part].tolist(), strict=True)
+        size = self.unit
+        return [Draw(unit * size + place, epoch) for unit, epoch in pairs for place in range(size)]
 
     def plan(self, epoch: int, seed: int = 0) -> Plan:
         """Lay out one epoch; the last one is remembered."""
@@ -155,7 +164,7 @@ class Stream:
         drawn = [self._draw(n, epoch, seed) for n, quota in self._quotas.items() if quota]
         index = np.concatenate([part[0] for part in drawn])
         passes = np.concatenate([part[1] for part in drawn])
-        seconds = self.data.seconds[index]
+        seconds = self._seconds[index]
         rng = np.random.default_rng([seed, epoch, 1])
         jitter = 1 + self.jitter * rng.uniform(-1, 1, len(index))
         order = np.argsort(seconds * jitter, kind="stable")
@@ -187,8 +196,8 @@ class Stream:
         return members[chosen], np.arange(start, stop) // len(members)
 
     def first(self, count: int) -> "Stream":
-        """Give a stream of the first `count` examples, in proportion."""
-        few = Subset(self.data, range(min(count, len(self.data))))
+        """Give a stream of the first `count` examples, in proportion; of units, whole ones."""
+        few = Subset(self.data, range(min(count + -count % self.unit, len(self.data))))
         return replace(self, data=few, mix="proportional")
 
     def largest(self, seed: int = 0) -> list[Draw]:
@@ -198,11 +207,11 @@ class Stream:
     def padding_efficiency(self, epoch: int = 0, seed: int = 0) -> float:
         """Give the share of an epoch's computation that falls on real data, 0 to 1."""
         plan = self.plan(epoch, seed)
-        return float(self.data.seconds[plan.order].sum() / self._padded(plan).sum())
+        return float(self._seconds[plan.order].sum() / self._padded(plan).sum())
 
     def _padded(self, plan: Plan) -> NDArray[np.float64]:
-        counts = np.diff(plan.cuts)
-        longest = np.maximum.reduceat(self.data.seconds[plan.order], plan.cuts[:-1])
+        counts = np.diff(plan.cuts) * self.unit
+        longest = np.maximum.reduceat(self._longest[plan.order], plan.cuts[:-1])
         padded: NDArray[np.float64] = longest * counts
         return padded
 
@@ -240,20 +249,23 @@ class Parts(Dataset[Part]):
     def load(self, draws: Mapping[str, list[Draw]], part: int = 0) -> Part:
         """Load this process' share of the given global batches."""
         batches, skipped = {}, []
-        for name, units in draws.items():
-            mine = units[self.rank :: self.world][part :: self.accumulate]
-            batches[name], failed = self._load(self.streams[name].data, mine, units)
+        for name, drawn in draws.items():
+            size = self.streams[name].unit
+            units = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+            own = units[self.rank :: self.world][part :: self.accumulate]
+            mine = [draw for unit in own for draw in unit]
+            batches[name], failed = self._load(self.streams[name].data, mine, drawn)
             skipped += failed
-        return Part(batches, {name: len(units) for name, units in draws.items()}, skipped)
+        return Part(batches, {name: len(drawn) for name, drawn in draws.items()}, skipped)
 
     def _load(
-        self, data: Data, mine: list[Draw], units: list[Draw]
+        self, data: Data, mine: list[Draw], drawn: list[Draw]
     ) -> tuple[Batch, list[tuple[str, str]]]:
         """Load and pad. A process that has nothing, or nothing usable, computes a spare at weight 0."""
         examples: list[Example] = []
         failed: list[tuple[str, str]] = []
         others = range(0, len(data), max(len(data) // SPARES, 1))
-        for place, draw in enumerate([*mine, *units, *(Draw(index, 0) for index in others)]):
+        for place, draw in enumerate([*mine, *drawn, *(Draw(index, 0) for index in others)]):
             spare = place >= len(mine)
             if spare and examples:
                 break

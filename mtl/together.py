@@ -1,23 +1,26 @@
 """Together: what tasks gain by being trained together, over being trained alone, from the cells of a study.
 
 A cell has an `arm`, the `task` that it trains alone, empty where it trains the first `tasks` of them
-together, a `seed`, a `draw` of the data, and settings. Its figures are {"tasks": {task: its own},
-"history": of the training run}, a task's own value, metric, n and counts.
+together, a `seed`, perhaps a `draw` of the data, and settings. Its figures are those of `figures`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl.diagnosis import Trained, diagnose
-from mtl.evaluate import Evaluation, Row
-from mtl.metrics import METRICS
+from mtl.evaluate import Evaluation, Row, evaluate
+from mtl.fit import Fitted
+from mtl.metrics import METRICS, error_rate
+from mtl.model import Model
 from mtl.plots import curves
 from mtl.report import Report
+from mtl.stream import Data
 from mtl.study import Result
-from mtl.tally import differences, lines, over_seeds, tally
+from mtl.tally import differences, lines, over_seeds, skips, tally
 
 JOINT, ALONE = "together", "alone"
 SHOWN = 12  # tasks, up to which each is judged and diagnosed
+AT_ONCE = 500.0  # images or seconds of a test batch
 NO_SETTING = ("arm", "task", "tasks", "draw", "seed")
 Cell = Mapping[str, Any]
 
@@ -34,19 +37,56 @@ def numbers(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def tell(report: Report, results: Sequence[Result], x: str, label: str) -> None:
-    """Add the table, the claims, the diagnosis and, where the setting `x` varies, curves over it."""
+def refuse_none(**options: int) -> None:
+    """Raise ValueError for an option that is below 1.
+
+    >>> refuse_none(seeds=0)
+    Traceback (most recent call last):
+    ValueError: --seeds is 0; give at least 1
+    """
+    for name, value in options.items():
+        if value < 1:
+            raise ValueError(f"--{name} is {value}; give at least 1")
+
+
+def figures(model: Model, tested: Mapping[str, Data], fitted: Fitted) -> dict[str, Any]:
+    """Evaluate a run on data by stream; give what `tell` wants of it, as JSON can hold it.
+
+    {"tasks": {task: value, metric, n, counts and what was `skipped`}, "history", "untrained"}; `counts` has
+    a row (errors or hits, units, speaker or id) for each example.
+    """
+    result = evaluate(model, tested, batch=AT_ONCE)
+    evaluated, found = {row.task for row in result.rows}, {}
+    for name in (task for task in model.tasks if task in evaluated):
+        rows = result.of(name)
+        metric = next(iter(rows[0].counts))
+        counts = [[*row.counts[metric], row.group] for row in rows]
+        value = error_rate(*result.counts(name, metric))
+        skipped = {row.id: row.problem for row in rows if row.problem}
+        found[name] = {"metric": metric, "value": value, "n": len(rows), "counts": counts}
+        found[name] |= {"skipped": skipped}
+    return {"tasks": found, "history": fitted.history, "untrained": fitted.skipped}
+
+
+def tell(
+    report: Report, results: Sequence[Result], x: str, label: str, margin: float = 0.0
+) -> None:
+    """Add the table, the claims, the diagnosis and, where the setting `x` varies, curves over it.
+
+    With a `margin` it is claimed that training together costs less than that, else that it gains.
+    """
     found = _by_task(results)
     failed = [result for result in results if result.figures is None]
     tally(report, [*found, *failed], "{task}".format_map, _name)
     joint = [result.cell for result in results if result.cell["tasks"]]
     for cell in {_name(cell): cell for cell in joint}.values():
-        _compare(report, found, cell)
+        _compare(report, found, cell, margin)
     _look(report, results)
+    report.notes += skips(found, "skipped", "test examples, which count as errors")
+    report.notes += skips(results, "untrained", "training examples")
     if len({cell[x] for cell in joint}) > 1:
-        report.figures.append(
-            (curves(lines(found, x, "arm"), label, _metric(found), percent=True), "")
-        )
+        drawn = curves(lines(found, x, "arm"), label, _metric(found), percent=True)
+        report.figures.append((drawn, "mean over the tasks, and range over tasks and seeds"))
 
 
 def _by_task(results: Sequence[Result]) -> list[Result]:
@@ -73,8 +113,10 @@ def _metric(found: Sequence[Result]) -> str:
     return " or ".join(sorted(metrics))
 
 
-def _compare(report: Report, found: Sequence[Result], cell: Cell) -> None:
+def _compare(report: Report, found: Sequence[Result], cell: Cell, margin: float) -> None:
     """Judge what an arm takes off each task's error alone, and off all of them on average."""
+    points = f"{100 * margin:g} point{'s' * (margin != 0.01)}"
+    less = f"less than {points} more errors" if margin else "fewer errors"
     a = {"arm": cell["arm"], "tasks": cell["tasks"]} | _setting(cell)
     b = {"arm": ALONE} | _setting(cell)
     gains, errors = {}, {}
@@ -92,9 +134,10 @@ def _compare(report: Report, found: Sequence[Result], cell: Cell) -> None:
     if not seeds:
         return
     for task, gain in gains.items() if len(gains) <= SHOWN else ():
-        report.claims.append(over_seeds(f"{_name(a)}: fewer errors in {task}", list(gain.values())))
+        claim = f"{_name(a)}: {less} in {task}"
+        report.claims.append(over_seeds(claim, list(gain.values()), -margin))
     means = [sum(gain[seed] for gain in gains.values()) / len(gains) for seed in sorted(seeds)]
-    report.claims.append(over_seeds(f"{_name(a)}: fewer errors on average", means))
+    report.claims.append(over_seeds(f"{_name(a)}: {less} on average", means, -margin))
     share = sum(means) / len(means) / max(sum(errors.values()) / len(errors), 1e-9)
     report.notes.append(f"{_name(a)}: mean error {-share:+.1%} against alone, {len(gains)} tasks")
 

@@ -114,7 +114,7 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         apart = self.rows is not None and phase.tasks and self.rows.begin()
         outputs = (self._apart if apart else self._backward)(phase, parts, progress)
-        self._drop(phase, zeros=len(parts) > 1)
+        self._drop(phase, zeros=len(parts) > 1 or self.step.idle)
         norm = self.accelerator.clip_grad_norm_(phase.parameters, self.config.clip or math.inf)
         # The norm is of the reduced gradients, so all processes take the same decision.
         if norm is not None and not bool(torch.isfinite(torch.as_tensor(norm))):

@@ -13,19 +13,22 @@ oppose whose, who helps whom, and the likely cause where a task is hurt.
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from mtl.balancing import look_up
 from mtl.checkpoint import digest
 from mtl.config import Fit, launch, parse
+from mtl.data.images import Images
 from mtl.data.warp import Warp
 from mtl.device import start_processes
-from mtl.gallery import embedded, figures, learn, network, read_galleries, split
+from mtl.gallery import embedded, learn, network, read_galleries, split
 from mtl.report import Report
 from mtl.study import study
-from mtl.together import ALONE, JOINT, numbers, tell
+from mtl.together import ALONE, JOINT, figures, numbers, refuse_none, tell
 
 
 @dataclass
@@ -93,8 +96,9 @@ def main(argv: list[str] | None = None) -> None:
         config.balance = "uw,dwa,pcgrad,mgda,cagrad,upgrad,nash"
     if config.smoke:
         config.seeds, config.fit.steps, config.fit.diagnose = 1, 2, 1
+    refuse_none(seeds=config.seeds, draws=config.draws, batch=config.batch, most=config.most)
     files = (config.data, config.test, config.deep)
-    galleries = read_galleries(*files) if config.data else embedded(config.smoke)
+    galleries = read_galleries(*files) if any(files) else embedded(config.smoke)
     galleries = split(galleries, config.split, config.turns) if config.split else galleries
     by_name = {gallery.name: gallery for gallery in galleries}
     own = shares(config.own, by_name)
@@ -110,19 +114,12 @@ def main(argv: list[str] | None = None) -> None:
         looks = config.fit.diagnose if cell.arm == JOINT and not cell.seed else 0
         fit = replace(config.fit, seed=cell.seed, balance=balance, diagnose=looks)
         learnt = {name: train for name, (train, _) in parts.items()}
-        history = learn(model, learnt, fit, config.batch, replace(config.warp, seed=cell.seed))
-        return figures(model, {name: test for name, (_, test) in parts.items()}, history)
+        fitted = learn(model, learnt, fit, config.batch, replace(config.warp, seed=cell.seed))
+        tested = {name: Images(test, model, name) for name, (_, test) in parts.items()}
+        return figures(model, tested, fitted)
 
-    key = [
-        config.data,
-        config.test,
-        config.deep,
-        config.split,
-        config.turns,
-        config.smoke,
-        config.batch,
-    ]
-    key += [config.most, config.fit.decisive(), config.fit.diagnose, config.warp]
+    key = [*files, config.split, config.turns, config.smoke, config.batch, config.most]
+    key += [config.fit.decisive(), config.fit.diagnose, config.warp, *config.own]
     folder = config.out / digest(*key) / "cells"
     results = study(cells(config, list(by_name)), run, folder, title="pictures")
     report = Report("image_multitask", config.fit.seed, {}, start_processes().num_processes)
@@ -139,19 +136,24 @@ def shares(own: list[str], known: Collection[str]) -> dict[str, int]:
 
 
 def cells(config: Config, names: list[str]) -> list[Cell]:
-    """List the runs: first all that is needed of one seed, then of the next."""
+    """List the runs: first all that is needed of one seed, then of the next.
+
+    Raises ValueError for more tasks than there are, and for a balance that mtl/balance lacks.
+    """
     counts, widths, sizes = (numbers(text) for text in (config.counts, config.widths, config.tasks))
-    arms = [JOINT, *(word.strip() for word in config.balance.split(",") if word.strip())]
-    chosen = names[: config.single or None]
+    if max(sizes) > len(names):
+        raise ValueError(f"--tasks {max(sizes)}: there are {len(names)}: {', '.join(names)}")
+    arms = [word.strip() for word in config.balance.split(",") if word.strip()]
+    for method in arms:
+        look_up(method)
     runs = []
-    for seed in range(config.seeds):
-        for draw in range(config.draws):
-            for width in widths:
-                for count in counts:
-                    rest = (width, count, draw, seed)
-                    runs += [Cell(ALONE, name, 0, *rest) for name in chosen]
-                    runs += [Cell(a, "", n or len(names), *rest) for n in sizes for a in arms]
-    return runs
+    every = product(range(config.seeds), range(config.draws), widths, counts)
+    for seed, draw, width, count in every:
+        rest = (width, count, draw, seed)
+        runs += [Cell(ALONE, name, 0, *rest) for name in names[: config.single or None]]
+        for size in sizes:
+            runs += [Cell(arm, "", size or len(names), *rest) for arm in (JOINT, *arms)]
+    return list(dict.fromkeys(runs))
 
 
 if __name__ == "__main__":

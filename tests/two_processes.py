@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
+from adapting import RUNS as ADAPTED
+from columns import RUNS as GROWN
 from test_contract import DOMAINS, RUNS, build, streams
 from test_rows import RUNS as BALANCED
 
@@ -40,7 +42,7 @@ def main():
 
 def compute(accelerator=None):
     """Give the weights that each contract run ends with, and an evaluation."""
-    found = {name: run().state_dict() for name, run in (RUNS | BALANCED).items()}
+    found = {name: run().state_dict() for name, run in (RUNS | BALANCED | ADAPTED | GROWN).items()}
     data = {"speech": streams(**DOMAINS)["speech"].data}
     found["evaluate"] = {"rows": torch.tensor(counted(build(), data, accelerator))}
     return found

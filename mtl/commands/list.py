@@ -1,4 +1,4 @@
-"""list: name the stems, trunks, heads, methods and tunings that there are.
+"""list: name the stems, trunks, heads, balances, methods and tunings that there are.
 
 mtl list heads
 """
@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from importlib.util import find_spec
 from pathlib import Path
 
-FOLDERS = ("stems", "trunks", "heads", "methods", "tune")
+FOLDERS = ("stems", "trunks", "heads", "balance", "methods", "tune")
 
 
 def arguments(parser: ArgumentParser) -> None:

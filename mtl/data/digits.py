@@ -1,4 +1,7 @@
-"""digits: images without a download, drawn glyphs for a source task and scikit-learn's for a target."""
+"""digits: images without a download: drawn glyphs, scikit-learn's digits, and pictures over colours."""
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -6,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl.data.images import Picture, from_arrays
+from mtl.data.images import Picture, from_arrays, read_pixels
 
 # Without O and I, which are 0 and 1 to anybody who sees a single glyph.
 CLASSES = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -60,6 +63,42 @@ def glyphs(
         made.append(_bytes(inked * contrast + level * grain))
     x = np.concatenate(made) if made else np.zeros((0, size, size), np.uint8)
     return from_arrays(x, [classes[label] for label in y], f"glyphs-{seed}")
+
+
+def patches(count: int, seed: int = 0, size: int = 32, contrast: float = 0.5) -> Tensor:
+    """Make smooth random colours with some grain: (count, 3, size, size) from 0 to `contrast` + 0.1.
+
+    Patch i depends on `seed`, i, `size` and `contrast` alone.
+
+    >>> patches(2, size=8).shape
+    torch.Size([2, 3, 8, 8])
+    """
+    blobs, grain = (np.random.default_rng([seed, purpose]) for purpose in range(2))
+    coarse = torch.from_numpy(blobs.random((count, 3, 7, 7), np.float32))
+    smooth = F.interpolate(coarse, (size, size), mode="bilinear", align_corners=False)
+    return contrast * smooth + 0.1 * torch.from_numpy(
+        grain.random((count, 3, size, size), np.float32)
+    )
+
+
+def blended(pictures: Sequence[Picture], seed: int = 0, contrast: float = 0.5) -> list[Picture]:
+    """Lay square pictures over coloured patches, as MNIST-M does: |patch - picture| in every channel.
+
+    The digits stay readable, and neither ink nor ground has a colour of its own (Ganin et al. 2016, section
+    5.2.4; theirs are cut from photographs). Labels stay; `contrast` is that of `patches`.
+
+    >>> blended(digits(16)[:1])[0].source.shape
+    (16, 16, 3)
+    """
+    made = []
+    for start in range(0, len(pictures), AT_ONCE):
+        part = pictures[start : start + AT_ONCE]
+        ink = torch.stack([read_pixels(picture.source) for picture in part]) / 255
+        ground = patches(len(part), seed + start, ink.shape[-1], contrast)
+        pixels = (ground - ink).abs().clamp(0, 1).mul(255).round().byte()
+        made += list(pixels.permute(0, 2, 3, 1).numpy())
+    pairs = zip(pictures, made, strict=True)
+    return [replace(p, id=f"{p.id}~{seed}", source=pixels) for p, pixels in pairs]
 
 
 def _draw(sign: str) -> Tensor:

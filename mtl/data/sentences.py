@@ -227,6 +227,11 @@ def normalise(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
+def spelled(number: int, lang: str) -> str:
+    """Return a whole number in words; raises as num2words does."""
+    return normalise(_words(number, lang))
+
+
 @functools.cache
 def _grammar(lang: str) -> Grammar:
     rules: dict[str, tuple[str, ...]] = {}

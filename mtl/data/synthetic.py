@@ -5,38 +5,16 @@ random rate, pitch, level and noise. A corpus is a function of its settings: mad
 from the cache. All randomness of an utterance comes from (seed, language, split, index).
 """
 
-import contextlib
-import dataclasses
-import fcntl
 import functools
-import hashlib
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import zlib
-from collections.abc import Callable, Collection, Generator, Mapping
-from importlib import metadata
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import soundfile
-import torch
-import torchaudio
-from rich.console import Console
-from rich.progress import Progress
 
 from mtl.data import espeak
 from mtl.data import sentences as texts
-
-VERSION = 1  # of what is made from given settings; part of the cache's key
-HZ = 16_000
-PAD_SECONDS = 0.1  # of silence left at both ends
+from mtl.data.render import Job, cached, spoken_code
 
 # The variants differ from one another in spectrum at equal settings; near twins share a split.
 _FEMALE = "f1 f2 f4 f5 aunty linda belinda anika Alicia"
@@ -51,20 +29,7 @@ DEV_VOICES = ("Annie", "shelby", "Mario", "norbert", "paul", "sandro")
 TEST_VOICES = ("Andrea", "f3", "steph", "Andy", "Nguyen", "m3", "pablo", "quincy")
 FAR_VOICES = tuple(_FAR.split())
 _VOICES = {"train": TRAIN_VOICES, "dev": DEV_VOICES, "test": TEST_VOICES}
-_WORTH_A_WORKER = 400  # utterances: made in the time that a worker takes to start
 _UNREADABLE = ("he", "ja")  # espeak-ng spells kanji out, and Hebrew without its vowels
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """One utterance to make; its sound goes to `file` in the corpus folder."""
-
-    id: str
-    file: str
-    lang: str
-    text: str
-    speaker: str
-    seed: tuple[int, ...]
 
 
 def make_corpus(
@@ -90,8 +55,8 @@ def make_corpus(
         espeak.check("language", lang, languages())
     settings = {"train": dict(train), "dev": dev, "test": test, "seed": seed}
 
-    def plan() -> dict[str, list[_Job]]:
-        splits: dict[str, list[_Job]] = {"train": [], "dev": [], "test": []}
+    def plan() -> dict[str, list[Job]]:
+        splits: dict[str, list[Job]] = {"train": [], "dev": [], "test": []}
         for lang, count in sorted(train.items()):
             taken: list[str] = []
             for split, size in (("test", test), ("dev", dev), ("train", count)):
@@ -100,7 +65,7 @@ def make_corpus(
                 splits[split] += jobs
         return splits
 
-    made = _cached(settings, plan, folder, workers, progress)
+    made = cached(settings, plan, folder, workers, progress)
     return {split: made / f"{split}.jsonl" for split in _VOICES}
 
 
@@ -123,13 +88,56 @@ def make_voice(
     espeak.check("voice", voice, espeak.variants())
     settings = {"voice": voice, "lang": lang, "count": count, "seed": seed}
 
-    def plan() -> dict[str, list[_Job]]:
+    def plan() -> dict[str, list[Job]]:
         return {voice: _jobs(lang, voice, count, seed, (voice,), exclude)}
 
     return (
-        _cached({**settings, "exclude": sorted(exclude)}, plan, folder, None, progress)
+        cached({**settings, "exclude": sorted(exclude)}, plan, folder, None, progress)
         / f"{voice}.jsonl"
     )
+
+
+def make_words(
+    lang: str,
+    words: Sequence[int | str],
+    takes: int = 20,
+    *,
+    dev: int = 2,
+    test: int = 10,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> dict[str, Path]:
+    """Return the manifests {"train": ..., "dev": ..., "test": ...} of single words, each with its `label`.
+
+    A number in `words` is spoken in words of the language; the label is the number or the text as it is
+    given. Each is said `takes` times for training, `dev` and `test` times for the others, by as many of the
+    voices of that split as there are. Cached as what `make_corpus` makes.
+
+    Raises ValueError for words that repeat or of which nothing can be said, and as `make_corpus` does.
+    """
+    espeak.check("language", lang, languages())
+    labels = [str(word) for word in words]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ValueError(f"{twice[0]!r} stands twice in the words; give each once")
+    said = [texts.spelled(w, lang) if isinstance(w, int) else texts.normalise(w) for w in words]
+    if mute := [label for label, text in zip(labels, said, strict=True) if not text]:
+        raise ValueError(f"{mute[0]!r} cannot be said: write letters, or give a number as such")
+    counts = {"test": test, "dev": dev, "train": takes}
+    settings = {"words": labels, "said": said, "lang": lang, "takes": counts, "seed": seed}
+
+    def plan() -> dict[str, list[Job]]:
+        return {
+            split: [
+                job
+                for place, (label, text) in enumerate(zip(labels, said, strict=True))
+                for job in _takes(lang, split, counts[split], (label, text), (seed, place))
+            ]
+            for split in _VOICES
+        }
+
+    made = cached(settings, plan, folder, None, progress)
+    return {split: made / f"{split}.jsonl" for split in _VOICES}
 
 
 @functools.cache
@@ -141,13 +149,7 @@ def languages() -> tuple[str, ...]:
     """
     spoken = espeak.languages()
     codes = (lang for lang in texts.languages() if lang not in _UNREADABLE)
-    return tuple(lang for lang in codes if _spoken(lang) in spoken)
-
-
-def _spoken(lang: str) -> str:
-    """Return espeak-ng's code of a language of num2words; "es_CO" becomes "es"."""
-    code = {"kz": "kk", "no": "nb"}.get(lang, lang.lower().replace("_", "-"))
-    return code if code in espeak.languages() else code.partition("-")[0]
+    return tuple(lang for lang in codes if spoken_code(lang) in spoken)
 
 
 def _jobs(
@@ -157,144 +159,29 @@ def _jobs(
     seed: int,
     voices: tuple[str, ...],
     exclude: Collection[str],
-) -> list[_Job]:
+) -> list[Job]:
     key = zlib.crc32(f"{lang}/{split}".encode())  # as hash(), but the same in every process
     jobs = []
     for index, text in enumerate(texts.sentences(lang, count, seed ^ key, exclude)):
         drawn = (seed, key, index)
         speaker = voices[np.random.default_rng(drawn).integers(len(voices))]
         name = f"{lang}-{split}-{index:05d}"
-        jobs.append(_Job(name, f"{split}/{name}.flac", lang, text, speaker, drawn))
+        jobs.append(Job(name, f"{split}/{name}.flac", lang, text, speaker, drawn))
     return jobs
 
 
-def _cached(
-    settings: dict[str, Any],
-    plan: Callable[[], dict[str, list[_Job]]],
-    folder: Path | None,
-    workers: int | None,
-    progress: bool,
-) -> Path:
-    """Return the folder of the corpus that `settings` describe, made by one process only."""
-    root = folder or Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl")
-    versions = [metadata.version(package) for package in ("espeakng-loader", "num2words")]
-    key = json.dumps([VERSION, versions, settings], sort_keys=True).encode()
-    made = root / "corpus" / hashlib.sha256(key).hexdigest()[:16]
-    if made.is_dir():
-        return made
-    made.parent.mkdir(parents=True, exist_ok=True)
-    with made.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it when its holder dies
-        if made.is_dir():
-            return made
-        for left in made.parent.glob(f"{made.name}.part-*"):
-            shutil.rmtree(left)  # of a process that died: this one has the lock
-        part = made.with_suffix(f".part-{os.getpid()}")
-        try:
-            _make(plan(), part, workers, progress)
-            os.replace(part, made)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-    return made
-
-
-def _make(plan: dict[str, list[_Job]], folder: Path, workers: int | None, progress: bool) -> None:
-    for split in plan:
-        (folder / split).mkdir(parents=True)
-    jobs = [job for split in plan.values() for job in split]
-    workers = workers or min(os.cpu_count() or 1, 1 + len(jobs) // _WORTH_A_WORKER)
-    with (
-        Progress(console=Console(stderr=True), disable=not progress) as bar,
-        contextlib.closing(_rows(jobs, folder, workers)) as made,
-    ):
-        tracked = bar.track(made, total=len(jobs), description="making speech")
-        rows = {row["id"]: row for row in tracked}
-    for split, its in plan.items():
-        lines = (json.dumps(rows[job.id], ensure_ascii=False) + "\n" for job in its)
-        (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def _rows(jobs: list[_Job], folder: Path, workers: int) -> Generator[dict[str, Any], None, None]:
-    """Make the jobs and yield their manifest lines as they are done, in any order.
-
-    Workers are fresh interpreters, not children of `multiprocessing`: a fork would copy torch's
-    locks and threads, and a spawn would run the caller's script again if it has no main guard.
-    """
-    if workers == 1:
-        yield from (_render(job, folder) for job in jobs)
-        return
-    command = [sys.executable, "-c", "from mtl.data.synthetic import _worker; _worker()"]
-    paths = os.pathsep.join(filter(None, sys.path))
-    settings = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    read, write = os.pipe()  # one for all: a line written in one call stays whole
-    running: list[subprocess.Popen[bytes]] = []
-    try:
-        with open(read, encoding="utf-8") as lines:
-            with open(write, "w") as sink:
-                for index in range(workers):
-                    share = [dataclasses.astuple(job) for job in jobs[index::workers]]
-                    with tempfile.TemporaryFile("w+") as orders:
-                        json.dump([str(folder), share], orders)
-                        orders.seek(0)
-                        worker = subprocess.Popen(command, stdin=orders, stdout=sink, env=settings)
-                        running.append(worker)
-            yield from map(json.loads, lines)
-        for process in running:
-            if code := process.wait():
-                raise RuntimeError(f"a worker that made speech ended with code {code}, see above")
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-
-
-def _worker() -> None:
-    """Make the jobs on standard input; print a manifest line for each."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when the reader is gone
-    folder, share = json.load(sys.stdin)
-    for values in share:
-        line = json.dumps(_render(_Job(*values), Path(folder))) + "\n"
-        os.write(sys.stdout.fileno(), line.encode())
-
-
-def _render(job: _Job, folder: Path) -> dict[str, Any]:
-    """Write the sound of `job` and return its manifest line."""
-    rng = np.random.default_rng((*job.seed, 1))
-    rate, pitch, seed = (int(rng.integers(*span)) for span in ((130, 191), (30, 71), (0, 2**31)))
-    language = _spoken(job.lang)
-    samples, hz = espeak.speak(job.text, language, job.speaker, rate, pitch, seed)
-    # float64, so that no other order of summation (threads, processor) changes a rounded sample
-    speech = _resampler(hz)(torch.from_numpy(samples).double()).numpy()
-    loud = np.flatnonzero(np.abs(speech) > 0.01 * np.abs(speech).max())
-    if len(loud) == 0:
-        raise RuntimeError(f"{job.id}: espeak-ng gave no sound for {job.text!r}")
-    wave = _recorded(speech[loud[0] : loud[-1] + 1], rng)
-    soundfile.write(folder / job.file, wave, HZ, format="FLAC", subtype="PCM_16")
-    seconds, phonemes = round(len(wave) / HZ, 4), espeak.ipa(job.text, language)
-    spoken = {"text": job.text, "lang": job.lang, "speaker": job.speaker, "phonemes": phonemes}
-    return {"id": job.id, "audio_filepath": job.file, "duration": seconds, **spoken}
-
-
-def _recorded(speech: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int16]:
-    """Return speech (N,) with silence at its ends, at a random level, in white or pink noise."""
-    rms, peak = np.sqrt(np.mean(speech**2)), np.abs(speech).max()
-    gain = min(_amplitude(rng.uniform(-32, -20)) / rms, 0.8 / peak)
-    clean = np.pad(gain * speech, round(PAD_SECONDS * HZ))
-    noise = rng.standard_normal(1 << len(clean).bit_length())  # a length that the FFT is quick on
-    if rng.random() < 0.5:
-        spectrum = np.fft.rfft(noise)
-        spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))  # pink: power falls as 1 / frequency
-        noise = np.fft.irfft(spectrum)
-    noise = noise[: len(clean)]
-    noise *= gain * rms * _amplitude(-rng.uniform(15, 40)) / np.sqrt(np.mean(noise**2))
-    return np.clip(np.round(32767 * (clean + noise)), -32768, 32767).astype(np.int16)
-
-
-def _amplitude(decibels: float) -> float:
-    return float(10 ** (decibels / 20))
-
-
-@functools.cache
-def _resampler(hz: int) -> torchaudio.transforms.Resample:
-    return torchaudio.transforms.Resample(hz, HZ, dtype=torch.float64)  # keeps its filter
+def _takes(
+    lang: str, split: str, count: int, word: tuple[str, str], seed: tuple[int, int]
+) -> list[Job]:
+    """Let voices of a split say a word (label, text), in random order until all have, and so on."""
+    label, text = word
+    key = zlib.crc32(f"{lang}/{split}".encode())
+    drawn = (seed[0], key, seed[1])
+    voices = np.random.default_rng(drawn).permutation(_VOICES[split]).tolist()
+    jobs = []
+    for index in range(count):
+        name = f"{lang}-{split}-{seed[1]:03d}-{index:04d}"
+        speaker = voices[index % len(voices)]
+        file = f"{split}/{name}.flac"
+        jobs.append(Job(name, file, lang, text, speaker, (*drawn, index), label))
+    return jobs

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mtl.batch import Batch, Features, Flow
 
 TYPES = ("convnext", "resnet")
+MAPS = "first"  # where the channels of what blocks hand on are
 LAST = ("layernorm",)  # ConvNeXt's, behind the pool: unused here, it is the head's to take over
 
 

@@ -27,7 +27,7 @@ class Conformer(Encoder):
         dropout: float = 0.1,
     ) -> None:
         super().__init__(dim)
-        self.depth, self.heads, self.expansion = depth, heads, expansion
+        self.takes, self.depth, self.heads, self.expansion = dim, depth, heads, expansion
         self.kernel, self.dropout = kernel, dropout
         for index in range(depth):
             self.blocks[f"b{index + 1}"] = Block(dim, heads, expansion, kernel, dropout)

@@ -49,6 +49,7 @@ class HuggingFace(Encoder):
         super().__init__(dim=0)
         self.config, self.masking, self.rest = config, masking, model
         self.dim, blocks = self._family.cut(model)
+        self.maps = getattr(self._family, "MAPS", "")
         self.blocks.update(blocks)
         names = {name for name, _ in model.named_modules()}
         self.last = tuple(f"rest.{name}" for name in self._family.LAST if name in names)

@@ -30,6 +30,7 @@ class ResNet(Encoder):
     """
 
     last = ("norm",)
+    maps = "first"
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class ResNet(Encoder):
             raise ValueError("widths is empty; give the channels of each block")
         super().__init__(widths[-1])
         self.channels, self.widths, self.residual = channels, list(widths), residual
+        self.takes = channels
         before = [channels, *widths[:-1]]
         strides = [2] * len(widths) if strides is None else strides
         if len(strides) != len(widths):
@@ -109,9 +111,17 @@ class Plain(nn.Module):
         self.norm = _norm(dim)
 
     def forward(self, flow: Flow) -> Flow:
+        """Convolve, normalise and bend."""
+        return self.activate(self.weigh(flow))
+
+    def weigh(self, flow: Flow) -> Flow:
         """Convolve."""
-        x = F.gelu(self.norm(self.convolution(flow.x)))
+        x = self.convolution(flow.x)
         return flow._replace(x=x, lengths=-(-flow.lengths // self.stride))
+
+    def activate(self, flow: Flow) -> Flow:
+        """Normalise and bend."""
+        return flow._replace(x=F.gelu(self.norm(flow.x)))
 
 
 def _norm(dim: int) -> nn.GroupNorm:

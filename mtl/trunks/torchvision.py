@@ -53,6 +53,7 @@ class TorchVision(Encoder):
         self.arch, self.config = arch, config
         kind = type(model).__name__
         self._tokens, self._channels_last = kind == "VisionTransformer", kind == "SwinTransformer"
+        self.maps = "" if self._tokens else "last" if self._channels_last else "first"
         self.first, blocks, self.tail = cut(model)
         if self._tokens:
             widths = [model.hidden_dim] * len(blocks)

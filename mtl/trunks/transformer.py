@@ -26,7 +26,7 @@ class Transformer(Encoder):
         dropout: float = 0.1,
     ) -> None:
         super().__init__(dim)
-        self.depth, self.heads = depth, heads
+        self.takes, self.depth, self.heads = dim, depth, heads
         self.expansion, self.dropout = expansion, dropout
         for index in range(depth):
             self.blocks[f"b{index + 1}"] = Block(dim, heads, expansion, dropout)

@@ -1,20 +1,16 @@
-import fcntl
 import hashlib
 import json
-import os
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from mtl.data import espeak, synthetic
+from mtl.data import espeak, render, synthetic
 from mtl.data.manifest import read_manifest
-from mtl.data.synthetic import make_corpus, make_voice
+from mtl.data.synthetic import make_corpus, make_voice, make_words
 
 SPLITS = {
     "train": synthetic.TRAIN_VOICES,
@@ -81,92 +77,21 @@ def test_equal_settings_give_equal_bytes_with_any_number_of_workers(corpus, tmp_
 
 
 def test_a_made_corpus_is_not_made_again(corpus, monkeypatch):
-    monkeypatch.setattr(synthetic, "_render", None)  # would fail
+    monkeypatch.setattr(render, "_render", None)  # would fail
     folder = corpus["train"].parents[2]
     assert tiny(folder) == corpus
     monkeypatch.setenv("MTL_CACHE", str(folder))
     assert tiny(None) == corpus
 
 
-def test_two_at_once_make_it_once(tmp_path, monkeypatch):
-    made, render = [], synthetic._render
-    monkeypatch.setattr(
-        synthetic, "_render", lambda job, folder: made.append(job.id) or render(job, folder)
-    )
-    found = []  # a lock of `flock` belongs to the open file: threads stand for processes here
-    threads = [threading.Thread(target=lambda: found.append(tiny(tmp_path))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found[0] == found[1]
-    assert len(made) == 17
-
-
-def test_waits_for_a_living_process_and_not_for_a_dead_one(corpus, tmp_path):
-    name = corpus["train"].parent.name
-    lock = tmp_path / "corpus" / f"{name}.lock"
-    lock.parent.mkdir()
-    left = tmp_path / "corpus" / f"{name}.part-1" / "train"
-    left.mkdir(parents=True)
-    hold = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX)"
-    hold += "; print('held', flush=True); time.sleep(60)"
-    with subprocess.Popen(
-        [sys.executable, "-c", hold, str(lock)], stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout.readline() == "held\n"
-        found = []
-        thread = threading.Thread(target=lambda: found.append(tiny(tmp_path)))
-        thread.start()
-        time.sleep(0.3)
-        assert left.is_dir()  # nobody touches what the holder may be making
-        holder.kill()
-    thread.join(20)
-    assert digests(found[0]) == digests(corpus)
-    assert {path.name for path in lock.parent.iterdir()} == {name, lock.name}
-
-
-def test_an_interrupted_make_leaves_nothing(tmp_path, monkeypatch):
-    made, render = [], synthetic._render
-
-    def stop(job, folder):
-        made.append(render(job, folder))
-        if len(made) == 3:
-            raise KeyboardInterrupt
-        return made[-1]
-
-    monkeypatch.setattr(synthetic, "_render", stop)
-    with pytest.raises(KeyboardInterrupt):
-        tiny(tmp_path)
-    assert len(made) == 3
-    assert [path.suffix for path in (tmp_path / "corpus").iterdir()] == [".lock"]
-    with next((tmp_path / "corpus").iterdir()).open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody holds it
-
-
-def stand_in(folder, monkeypatch, commands):
-    """Let a shell script be the interpreter that the workers run."""
-    script = folder / "python"
-    script.write_text(f"#!/bin/sh\n{commands}\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-
-
-def test_workers_end_when_the_maker_is_interrupted(tmp_path, monkeypatch):
-    stand_in(tmp_path, monkeypatch, "printf '{\"pid\": %d}\\n' $$; exec sleep 60")
-    rows = synthetic._rows([], tmp_path, 2)
-    pid = next(rows)["pid"]
-    os.kill(pid, 0)  # it lives
-    rows.close()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
-def test_a_worker_that_fails_is_an_error(tmp_path, monkeypatch):
-    stand_in(tmp_path, monkeypatch, "exit 7")
-    with pytest.raises(RuntimeError, match="worker that made speech ended with code 7"):
-        tiny(tmp_path, workers=2)
-    assert [path.suffix for path in (tmp_path / "corpus").iterdir()] == [".lock"]
+def test_corpora_keep_the_folders_that_they_have_in_the_cache(tmp_path, monkeypatch):
+    """Names that earlier versions gave; a cell of a study that was made with one is found again."""
+    monkeypatch.setattr(render.metadata, "version", lambda package: "1.0")
+    for name in ("44c510638e0e7f51", "ae12bf2e94c66da3"):
+        (tmp_path / "corpus" / name).mkdir(parents=True)
+    assert tiny(tmp_path)["dev"] == tmp_path / "corpus" / "44c510638e0e7f51" / "dev.jsonl"
+    voice = make_voice("nl", "whisper", 3, folder=tmp_path, exclude=("b", "a"))
+    assert voice == tmp_path / "corpus" / "ae12bf2e94c66da3" / "whisper.jsonl"
 
 
 def test_one_voice_with_texts_of_its_own(corpus, tmp_path):
@@ -182,6 +107,58 @@ def test_one_voice_with_texts_of_its_own(corpus, tmp_path):
     assert taken[0] not in {row["text"] for row in lines(other)}
 
 
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("words")
+    return make_words(
+        "en", [0, 21, "Good  morning!"], 10, dev=1, test=9, folder=folder, progress=False
+    )
+
+
+def test_words_are_labelled_and_said_by_as_many_voices_as_there_are(words):
+    for split, takes in (("train", 10), ("dev", 1), ("test", 9)):
+        said = read_manifest(words[split])
+        assert len({u.id for u in said}) == 3 * takes
+        assert all(0.2 < u.seconds < 2.5 and u.audio.is_file() for u in said)
+        for label, text in (
+            ("0", "zero"),
+            ("21", "twenty one"),
+            ("Good  morning!", "good morning"),
+        ):
+            own = [u for u in said if u.label == label]
+            assert len(own) == takes and {u.text for u in own} == {text}
+            voices = {u.speaker for u in own}
+            assert voices <= set(SPLITS[split]) and len(voices) == min(takes, len(SPLITS[split]))
+    orders = [tuple(u.speaker for u in said if u.label == label) for label in ("0", "21")]
+    assert orders[0] != orders[1], "each word has its own order of voices"
+    sounds = [u.audio.read_bytes() for u in said]
+    assert len(set(sounds)) == len(sounds), "the same voice speaks otherwise the second time"
+
+
+def test_words_come_from_the_cache_by_their_settings(words, monkeypatch):
+    folder = words["train"].parents[2]
+    monkeypatch.setattr(render, "_render", None)  # would fail
+    given = {"dev": 1, "test": 9, "folder": folder, "progress": False}
+    assert make_words("en", [0, 21, "Good  morning!"], 10, **given) == words
+    for other in ({"seed": 1}, {"test": 8}, {"dev": 2}):
+        with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+            make_words("en", [0, 21, "Good  morning!"], 10, **(given | other))
+
+
+@pytest.mark.parametrize(
+    ("lang", "words", "message"),
+    [
+        ("nll", [1], r"no language 'nll'.* nl"),
+        ("nl", [1, 2, "1"], "'1' stands twice in the words"),
+        ("nl", [1, "2"], "'2' cannot be said: write letters, or give a number as such"),
+    ],
+)
+def test_words_that_cannot_be_said_are_refused(lang, words, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        make_words(lang, words, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_errors_name_the_value_and_the_nearest(tmp_path):
     with pytest.raises(ValueError, match=r"no language 'nll'.* nl"):
         tiny(tmp_path, train={"en": 1, "nll": 1})
@@ -194,7 +171,7 @@ def test_languages_without_a_voice_are_left_out():
     known = synthetic.languages()
     assert {"en", "kz", "no", "es_CO", "cy"} <= set(known)
     assert not {"ja", "he", "tet"} & set(known)
-    assert [lang for lang in known if synthetic._spoken(lang) not in espeak.languages()] == []
+    assert [lang for lang in known if render.spoken_code(lang) not in espeak.languages()] == []
 
 
 def pitch_hz(sound, hz):
@@ -222,38 +199,6 @@ def test_voices_are_audible_and_differ():
         assert max(pitches) > 165  # a woman
 
 
-@pytest.mark.parametrize("pink", [False, True])
-def test_noise_has_the_level_and_colour_asked_for(pink):
-    class Fixed:
-        """Draws in the order of `_recorded`: level -26 dB, the noise, its colour, 20 dB SNR."""
-
-        def __init__(self):
-            self.uniforms = iter([-26.0, 20.0])
-
-        def uniform(self, low, high):
-            value = next(self.uniforms)
-            assert low < value < high
-            return value
-
-        def standard_normal(self, size):
-            return np.random.default_rng(0).standard_normal(size)
-
-        def random(self):
-            return 0.1 if pink else 0.9
-
-    speech = np.sin(np.arange(32000) * 0.3)
-    sound = synthetic._recorded(speech, Fixed()).astype(float) / 32767
-    pad = round(synthetic.PAD_SECONDS * synthetic.HZ)
-    assert len(sound) == 32000 + 2 * pad
-    clean = np.pad(speech * 10 ** (-26 / 20) / np.sqrt(0.5), pad)
-    noise = sound - clean
-    assert 10 * np.log10(np.mean(clean[pad:-pad] ** 2)) == pytest.approx(-26, abs=0.1)
-    assert 10 * np.log10(np.mean(noise**2)) == pytest.approx(-46, abs=0.5)
-    power = np.abs(np.fft.rfft(noise)) ** 2
-    quarter = len(power) // 4
-    assert (power[:quarter].sum() > 5 * power[-quarter:].sum()) == pink
-
-
 @pytest.mark.slow
 def test_a_script_without_a_main_guard_can_use_workers(tmp_path):
     script = tmp_path / "script.py"
@@ -269,10 +214,3 @@ def test_a_script_without_a_main_guard_can_use_workers(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == "4 True"
-
-
-def test_progress_leaves_the_standard_output_alone(tmp_path, capsys):
-    tiny(tmp_path, train={"en": 1}, dev=1, test=1, progress=True)
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "making speech" in shown.err

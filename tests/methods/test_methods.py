@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from adapting import METHODS as ADAPTING
 from safetensors import safe_open
 from test_fit import Stopped, Unlabelled, stop_at
 from toy import Spelled, assert_same_weights, model, train
@@ -13,6 +14,7 @@ from mtl.batch import collate
 from mtl.method import Method, Totals
 from mtl.methods.conservative import Conservative
 from mtl.methods.l2sp import L2SP
+from mtl.methods.relation import Relation
 from mtl.registry import names
 from mtl.step import Step
 
@@ -25,7 +27,8 @@ class Entry(NamedTuple):
 METHODS = {
     "conservative": Entry(Conservative, zero=True),
     "l2sp": Entry(lambda: L2SP(alpha=0.1, beta=0.0), zero=True),
-}
+    "relation": Entry(Relation, zero=True),
+} | {name: Entry(make) for name, make in ADAPTING.items()}
 
 
 def test_every_method_stands_in_the_table():

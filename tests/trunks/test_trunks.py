@@ -15,10 +15,11 @@ SMALL = {  # a trunk's smallest useful settings; every file in mtl/trunks needs 
     "transformer": {"dim": 16, "depth": 2, "heads": 2, "expansion": 2},
 }
 # These take images or other libraries' input: tested in files of their own.
-FOREIGN = {"huggingface", "resnet", "torchaudio", "torchvision"}
+FOREIGN = {"huggingface", "lenet", "resnet", "torchaudio", "torchvision"}
+MADE = {"columns", "lowrank"}  # of other trunks, by edits
 
 
-@pytest.fixture(params=[name for name in names("trunks") if name not in FOREIGN])
+@pytest.fixture(params=[name for name in names("trunks") if name not in FOREIGN | MADE])
 def trunk(request):
     torch.manual_seed(0)
     assert request.param in SMALL, f"enter the trunk {request.param!r} in SMALL"

@@ -1,0 +1,1 @@
+"""Clusters: what examples without labels have in common, one file each."""

@@ -1,0 +1,1 @@
+"""Instances: how much each source example counts for the target, one file each."""

@@ -1,0 +1,146 @@
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "domain_adaptation.py"
+ARMS = ["source-only", "ddc", "dan", "coral", "cmd", "dann", "sdt", "target-only"]
+
+
+@pytest.fixture
+def recipe():
+    spec = importlib.util.spec_from_file_location("domain_adaptation", RECIPE)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def learnt(recipe, monkeypatch):
+    """What was trained: labels by stream, methods, steps, seed, parameters."""
+    seen, fit = [], recipe.fit
+
+    def noted(model, streams, config, methods, show):
+        labels = {
+            name: sorted({key for index in range(len(s.data)) for key in s.data.labels(index)})
+            for name, s in streams.items()
+        }
+        size = sum(parameter.numel() for parameter in model.parameters())
+        weights = {name: getattr(method, "weight", None) for name, method in methods.items()}
+        seen.append((labels, weights, config.steps, config.seed, size))
+        return fit(model, streams, config, methods=methods, show=show)
+
+    monkeypatch.setattr(recipe, "fit", noted)
+    return seen
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two .npz files of two classes, grey and coloured."""
+    rng = np.random.default_rng(0)
+    for name, size in (("grey", (16, 8, 8)), ("colour", (16, 9, 9, 3))):
+        x, y = rng.integers(0, 256, size, np.uint8), np.arange(16) % 2
+        np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x[:8], y_test=y[:8])
+    return ["--source", tmp_path / "grey.npz", "--target", tmp_path / "colour.npz"]
+
+
+def run(recipe, out, *argv):
+    recipe.main([*map(str, argv), "--out", str(out)])
+    return json.loads((out / "metrics.json").read_text())
+
+
+def refuse(*_, **__):
+    raise AssertionError("it trained")
+
+
+def test_smoke_trains_every_arm_once_and_no_method_sees_a_label_of_the_target(
+    recipe, learnt, tmp_path, monkeypatch
+):
+    found = run(recipe, tmp_path, "--smoke", "--fit.threads", 1)
+    assert list(found["comparisons"]) == ["target", "source"]
+    for rows in found["comparisons"].values():
+        assert list(rows) == ARMS
+        assert all((row["n"], row["seeds"]) == (30, 1) for row in rows.values())
+    one, both = {"source": ["label"]}, {"source": ["label"], "target": []}
+    assert [labels for labels, *_ in learnt] == [one, *[both] * 6, one]
+    assert [list(methods) for _, methods, *_ in learnt] == [[], *([arm] for arm in ARMS[1:-1]), []]
+    assert len({each[2:] for each in learnt}) == 1, "same steps, seed and network"
+    assert found["claims"] == [] and found["notes"][0] == "smoke run: the figures mean nothing"
+    assert any(note.startswith("labels of the test: the oracle") for note in found["notes"])
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "t-SNE" in page and "domain classifier: a half is chance" in page
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["seeds"] == 1
+
+    monkeypatch.setattr(recipe, "fit", refuse)
+    again = run(recipe, tmp_path, "--smoke", "--fit.threads", 1)
+    assert [again[name] for name in ("comparisons", "notes")] == [
+        found[name] for name in ("comparisons", "notes")
+    ]
+
+
+def test_own_files_strengths_and_seeds(recipe, learnt, files, tmp_path):
+    argv = [*files, "--method", "coral, dann", "--weights", "coral=3", "--network", "resnet"]
+    argv += ["--seeds", 2, "--batch", 4, "--fit.steps", 1, "--fit.threads", 1]
+    found = run(recipe, tmp_path / "out", *argv)
+    arms = ["source-only", "coral", "dann", "target-only"]
+    rows = found["comparisons"]["target"]
+    assert {arm: (row["n"], row["seeds"]) for arm, row in rows.items()} == dict.fromkeys(
+        arms, (8, 2)
+    )
+    assert [methods for _, methods, *_ in learnt] == 2 * [{}, {"coral": 3.0}, {"dann": 1.0}, {}]
+    assert [seed for *_, seed, _ in learnt] == [0] * 4 + [1] * 4
+    claims = {claim["claim"]: claim["difference"] for claim in found["claims"]}
+    gain = rows["coral"]["accuracy"] - rows["source-only"]["accuracy"]
+    name = "coral: more of the target is right than from the source alone"
+    assert claims[name] == pytest.approx(gain)
+
+    learnt.clear()
+    run(recipe, tmp_path / "out", *argv, "--seeds", 3)
+    assert [seed for *_, seed, _ in learnt] == [2] * 4, "the others are known"
+
+
+def test_speech_with_labels(recipe, learnt, tmp_path):
+    rng = np.random.default_rng(0)
+    for side in ("source", "target", "test"):
+        lines = []
+        for index in range(8):
+            file = f"{side}{index}.wav"
+            soundfile.write(tmp_path / file, rng.normal(0, 0.1, 4000), 16000)
+            line = {"audio_filepath": file, "duration": 0.25, "label": index % 2, "text": "x"}
+            lines.append(json.dumps(line | {"speaker": f"{side}{index % 4}"}))
+        (tmp_path / f"{side}.jsonl").write_text("\n".join(lines))
+    argv = [
+        word
+        for side in ("source", "target", "test")
+        for word in (f"--{side}", tmp_path / f"{side}.jsonl")
+    ]
+    argv += ["--method", "ddc", "--seeds", 1, "--batch", 2, "--fit.steps", 1, "--fit.threads", 1]
+    found = run(recipe, tmp_path / "out", *argv)
+    assert found["comparisons"]["target"]["ddc"]["n"] == 8
+    assert "label" not in learnt[1][0]["target"] and "label" in learnt[2][0]["source"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--seeds", "0"], "--seeds is 0; give at least 1"),
+        (["--batch", "0"], "--batch is 0; give at least 1"),
+        (["--method", "ddc,l2sp"], "'l2sp' adapts to no domain; choose from cmd, coral, "),
+        (["--weights", "ddc"], "'ddc': write METHOD=WEIGHT, such as coral=10"),
+        (["--weights", "ddc=-1"], "weight is -1.0; it may not be below 0"),
+        (["--source", "a.npz"], "--source and --target belong together: give both, or none"),
+        (["--test", "a.npz"], "--source and --target belong together: give both, or none"),
+        (["--source", "a.npz", "--target", "b.npz"], "a.npz: no such file or folder"),
+    ],
+)
+def test_wrong_options_are_refused_before_training(argv, message, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "fit", refuse)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message) as error:
+        recipe.main([*argv, "--out", str(tmp_path / "out")])
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()

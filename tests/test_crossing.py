@@ -1,0 +1,82 @@
+"""crossing: the figures of a trained network, against its own predictions."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_shift import pictures
+
+from mtl.config import Fit
+from mtl.crossing import measure
+from mtl.fit import fit
+from mtl.predict import predict
+from mtl.problem import Pictures
+from mtl.shift import SOURCE, TARGET, Shift, adapting, paired, unlabelled
+
+
+@pytest.fixture(scope="module")
+def shift():
+    source = Pictures(pictures(8, "s"), pictures(12, "st"))
+    return paired(source, Pictures(pictures(10, "t"), pictures(11, "tt")))
+
+
+@pytest.fixture(scope="module")
+def fitted(shift):
+    torch.manual_seed(0)
+    model = shift.network("resnet")
+    method = adapting("dann", list(model.trunk.blocks))
+    settings = Fit(steps=4, log_every=2, dry_run=False, precision="no", threads=1)
+    streams = shift.streams(model, "dann", 4, 0)
+    return fit(model, streams, settings, methods={"dann": method}, show=False)
+
+
+def test_figures_are_those_of_the_predictions(shift, fitted):
+    found = json.loads(json.dumps(measure(shift, fitted, drawn=True)))
+    held = {SOURCE: shift.source.test, TARGET: shift.target.test}
+    for name, items in held.items():
+        data = shift.source.data(fitted.model, items, stream=SOURCE)
+        answers = predict(fitted.model, data, SOURCE)
+        right = [
+            a.predictions["label"].value == p.label for a, p in zip(answers, items, strict=True)
+        ]
+        assert found[name]["value"] == pytest.approx(np.mean(right))
+        assert found[name]["metric"] == "accuracy" and found[name]["n"] == len(items)
+    assert found["validators"]["source accuracy"] == pytest.approx(found[SOURCE]["value"])
+    assert 0 <= found["distance"] <= 2
+    assert [step for step, _ in found["told"]] == [2, 4]
+    assert all(0 <= accuracy <= 1 for _, accuracy in found["told"])
+    assert {n: np.shape(points) for n, points in found["map"].items()} == {
+        SOURCE: (12, 2),
+        TARGET: (11, 2),
+    }
+    assert measure(shift, fitted)["map"] == {}
+
+
+def test_certainty_is_that_of_the_target_as_the_head_sees_it(shift, fitted):
+    data = shift.target.data(fitted.model, shift.target.train, stream=SOURCE)
+    answers = predict(fitted.model, data, SOURCE)
+    most = np.array([a.predictions["label"].confidence for a in answers])
+    entropy = -(most * np.log(most) + (1 - most) * np.log(1 - most))  # of two classes
+    assert measure(shift, fitted)["validators"]["entropy"] == pytest.approx(
+        -entropy.mean(), abs=1e-5
+    )
+
+
+def test_only_accuracies_depend_on_the_targets_labels(shift, fitted):
+    blind = Shift(shift.source, Pictures(unlabelled(shift.target.train), shift.target.test))
+    true, without = measure(shift, fitted), measure(blind, fitted)
+    assert true == without
+    turned = [*shift.target.test[1:], shift.target.test[0]]
+    other = measure(Shift(shift.source, Pictures(shift.target.train, turned)), fitted)
+    assert other["validators"] == true["validators"]
+
+
+def test_too_few_examples_leave_out_what_needs_more(shift, fitted):
+    small = Shift(
+        Pictures(shift.source.train, shift.source.test[:4]),
+        Pictures(shift.target.train[:3], shift.target.test[:4]),
+    )
+    found = measure(small, fitted)
+    assert found["distance"] is None and found["validators"]["importance-weighted"] is None
+    assert found["validators"]["entropy"] is not None

@@ -1,0 +1,156 @@
+"""shift: who sees which labels, where methods look, and what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mtl.data.images import from_arrays
+from mtl.data.manifest import Utterance
+from mtl.methods.coral import CORAL
+from mtl.methods.dan import DAN
+from mtl.methods.dann import DANN
+from mtl.problem import Pictures, Recordings
+from mtl.shift import (
+    SOURCE,
+    SOURCE_ONLY,
+    TARGET,
+    TARGET_ONLY,
+    adapting,
+    methods,
+    paired,
+    read_shift,
+    unlabelled,
+    weights_of,
+    written,
+)
+from mtl.stream import Parts
+
+
+def pictures(count, name, classes=2, colour=False):
+    size = (count, 12, 12, 3) if colour else (count, 12, 12)
+    x = np.random.default_rng(len(name)).integers(0, 256, size, np.uint8)
+    return from_arrays(x, np.arange(count) % classes, name)
+
+
+def said(name, label, text="een"):
+    given = ("nl", "anna", 0.5, Path(f"{name}.wav"), 0.0, None, None)
+    return Utterance(name, text, *given, label, "e n", 1.0, 1, Path("m.jsonl"))
+
+
+@pytest.fixture
+def shift():
+    source = Pictures(pictures(8, "s"), pictures(4, "st"))
+    return paired(source, Pictures(pictures(6, "t", colour=True), pictures(4, "tt", colour=True)))
+
+
+@pytest.fixture
+def model(shift):
+    torch.manual_seed(0)
+    return shift.network("lenet")
+
+
+def labels_of(streams, name):
+    parts = Parts(streams, 0, 0, 1)
+    return parts[0, 0].batches[name].labels
+
+
+def test_adapted_networks_get_a_target_without_labels(shift, model):
+    for arm in methods():
+        streams = shift.streams(model, arm, 4, 0)
+        assert list(streams) == [SOURCE, TARGET]
+        assert labels_of(streams, TARGET) == {} and list(labels_of(streams, SOURCE)) == ["label"]
+        assert all(streams[TARGET].data.labels(index) == {} for index in range(6))
+        assert {i.split(":")[0] for i in streams[TARGET].data.ids} == {"t"}, "no test example"
+
+
+def test_the_other_arms_have_one_stream_and_the_same_network(shift, model):
+    for arm, name in ((SOURCE_ONLY, "s"), (TARGET_ONLY, "t")):
+        streams = shift.streams(model, arm, 4, 0)
+        assert list(streams) == [SOURCE] and "label" in labels_of(streams, SOURCE)
+        assert {i.split(":")[0] for i in streams[SOURCE].data.ids} == {name}
+    assert model.stem(SOURCE) is model.stem(TARGET) and model.stem(SOURCE).channels == 3
+    assert [task.stream for task in model.tasks.values()] == [SOURCE]
+    assert shift.network("resnet").trunk.widths == [32, 64, 128]
+
+
+def test_all_that_could_be_learnt_is_taken_off():
+    (bare,) = unlabelled([said("a", "7")])
+    assert (bare.label, bare.text, bare.phonemes) == (None, "", None)
+    assert (bare.audio, bare.seconds) == (Path("a.wav"), 0.5)
+    (picture,) = unlabelled([replace(pictures(1, "p")[0], labels={"age": 3.0})])
+    assert picture.known() == {}
+
+
+def test_speech_learns_labels_as_texts_and_not_what_is_said():
+    train = [said(f"a{n}", n % 2) for n in range(4)]
+    source = Recordings([*train, said("x", None)], [said("b", 0)])
+    shift = paired(source, Recordings(train, [said("c", 1)]))
+    assert shift.classes == ["0", "1"]
+    assert {u.text for side in (shift.source, shift.target) for u in side.train} == {""}
+    assert "speech: left out 1 lines without a label" in shift.notes
+    model = shift.network("lenet")
+    assert type(model.trunk).__name__ == "Conformer"
+    streams = shift.streams(model, "dann", 2, 0)
+    assert streams[SOURCE].batch == 1.0, "two utterances of half a second"
+
+
+def test_methods_look_where_their_papers_do():
+    blocks = ["b1", "b2", "b3"]
+    made = {name: adapting(name, blocks) for name in methods()}
+    assert set(made) == {"ddc", "dan", "coral", "cmd", "dann", "sdt"}
+    assert all((m.source, m.target) == ((SOURCE,), (TARGET,)) for m in made.values())
+    assert made["dann"].at == "b2" and made["dan"].at == ("b2", "b3")
+    assert made["dan"].scores == made["coral"].scores == ("label",) and made["coral"].at == ()
+    assert made["ddc"].at == made["cmd"].at == ("",)
+    assert [type(made[n]) for n in ("dann", "dan", "coral")] == [DANN, DAN, CORAL]
+    assert adapting("coral", blocks, 7.0).weight == 7.0 and made["ddc"].weight == 0.25
+    with pytest.raises(ValueError, match="'l2sp' adapts to no domain; choose from cmd, coral, "):
+        adapting("l2sp", blocks)
+
+
+def test_strengths_are_read():
+    assert weights_of("") == {} and weights_of("dan=1,cmd=.5") == {"dan": 1.0, "cmd": 0.5}
+    for text, message in {
+        "dann": "'dann': write METHOD=WEIGHT",
+        "uda=1": "'uda' adapts to no",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            weights_of(text)
+
+
+def test_embedded_domains_share_no_digit():
+    shift = written(most=50)
+    parts = [shift.source.train, shift.source.test, shift.target.train, shift.target.test]
+    plain = [{p.id.partition("~")[0] for p in part} for part in parts]
+    assert len(set().union(*plain)) == sum(map(len, plain))
+    assert len(parts[1]) == len(parts[3]) == 50 and min(map(len, parts[::2])) > 500
+    assert parts[0][0].source.ndim == 2 and parts[2][0].source.shape == (28, 28, 3)
+    assert shift.classes == list("0123456789")
+    assert [p.id for p in written(most=50).target.test] == [p.id for p in parts[3]]
+
+
+def test_domains_that_do_not_fit_are_refused(tmp_path):
+    two, three = (Pictures(pictures(6, "p", n), pictures(3, "q", n)) for n in (2, 3))
+    with pytest.raises(ValueError, match="the target has class '2', which the source lacks"):
+        paired(two, three)
+    assert paired(three, two).classes == ["0", "1", "2"], "the other way round it may"
+    heard = Recordings([said("a", 0), said("b", 1)], [said("c", 0)])
+    with pytest.raises(ValueError, match="one domain is pictures, the other speech"):
+        paired(two, heard)
+    with pytest.raises(ValueError, match="no line has a label; give each its class"):
+        paired(heard, Recordings([said("a", None)], [said("c", 0)]))
+    with pytest.raises(ValueError, match="--source and --target belong together"):
+        read_shift([tmp_path], [], [], 5)
+
+
+def test_npz_files_keep_their_own_parts(tmp_path):
+    for name, count in (("a", 6), ("b", 4)):
+        x = np.zeros((count, 8, 8), np.uint8)
+        y = np.arange(count) % 2
+        np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x[:3], y_test=y[:3])
+    shift = read_shift([tmp_path / "a.npz"], [tmp_path / "b.npz"], [], 2)
+    sizes = [len(part) for side in shift[:2] for part in (side.train, side.test)]
+    assert sizes == [6, 2, 4, 2]
