@@ -77,7 +77,7 @@ def cause(before: float, after: float) -> str:
 
 
 def classifier(accuracies: Sequence[float]) -> str:
-    """Say what is wrong with a classifier of two domains, from its accuracy at every logged step; often nothing.
+    """Say what is wrong with a classifier of two domains, from all its logged accuracies; often nothing.
 
     >>> classifier([0.5, 0.52, 0.49]), classifier([0.6, 0.8, 0.7])
     ('at chance from the start: it learns nothing, so nothing adapts', '')

@@ -138,7 +138,7 @@ class Encoder(nn.Module):
         self._known(chosen)
         return {name: getattr(self.blocks[name], "dim", self.dim) for name in chosen}
 
-    def width(self, at: str | None) -> int:
+    def dim_at(self, at: str | None) -> int:
         """Give the width at a block, or at the end; ValueError for a block that is missing."""
         return self.dim if at is None else self.block_dims([at])[at]
 

@@ -45,8 +45,9 @@ class Exemplar(Pooled):
             return
         self.outputs = wide
         super().build(dim)
-        if not self.width:
-            self.output = nn.Identity()  # type: ignore[assignment]
+        # Distances do not change with a bias, which an optimizer would then move by rounding errors.
+        projection = nn.Linear(dim, wide, bias=False) if self.width else nn.Identity()
+        self.output = projection  # type: ignore[assignment]
         self.register_buffer("support", torch.zeros(sum(self.rows), wide))
 
     def scores(self, f: Features) -> Scores:

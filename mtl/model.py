@@ -58,7 +58,7 @@ class Model(nn.Module):
         task = task._replace(at=self.trunk.resolve(task.at))
         self._check(task)
         if isinstance(task.head, Head):
-            dim = self.trunk.width(task.at)
+            dim = self.trunk.dim_at(task.at)
             if next(task.head.parameters(), None) is None:
                 task.head.build(dim)
             else:
@@ -86,7 +86,7 @@ class Model(nn.Module):
                 f"task {task.name!r} reads stream {task.stream!r}; this model has: {known}"
             )
         try:
-            self.trunk.width(task.at)
+            self.trunk.dim_at(task.at)
         except ValueError as error:
             known = ", ".join(self.trunk.blocks)
             raise ValueError(

@@ -89,7 +89,7 @@ def replay(model: Any, tasks: Sequence[Any], edits: Sequence[Any]) -> None:
 def _fits(model: Any, entry: Any) -> bool:
     """Tell whether there is the block that a task reads."""
     try:
-        model.trunk.width(entry.get("at"))
+        model.trunk.dim_at(entry.get("at"))
     except ValueError:
         return False
     return True

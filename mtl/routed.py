@@ -55,7 +55,7 @@ class Routed(Encoder):
     def block_dims(self, blocks: Iterable[str] | None = None) -> dict[str, int]:
         """Give the width at the end of each column, or of blocks named as in "fr.b2"."""
         chosen = list(self.blocks) if blocks is None else list(blocks)
-        return {at: self.reaching(at).width(at.partition(".")[2] or None) for at in chosen}
+        return {at: self.reaching(at).dim_at(at.partition(".")[2] or None) for at in chosen}
 
     def put_after(self, block: str, name: str, module: nn.Module) -> None:
         """Let `module` run behind a column, or behind the block "fr.b2" of one."""

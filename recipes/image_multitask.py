@@ -8,6 +8,18 @@ Every data set is a task of its own classes, sizes and channels. Trained togethe
 each; alone, a step takes a batch of the one, for as many steps: the budgets are equal. `--balance` names
 methods of mtl/balance to compare with the plain sum. The first seed is diagnosed: whose gradients
 oppose whose, who helps whom, and the likely cause where a task is hurt.
+
+Results with MNIST, USPS, MNIST-M (10 pictures of each class) and Omniglot's small sets (5 of 20 drawings of
+242 characters), `--own omniglot=5 --draws 5 --fit.steps 600`, three seeds of each of five draws, 66 minutes
+on a busy core, commit 04f0fba; accuracy in per cent of 2,000 tests each:
+
+            alone  together   difference
+mnist        91.9      92.9    1.0 (0.2 to 1.7)
+usps         91.7      92.0    0.3 (-0.3 to 0.9)
+mnist_m      35.0      44.7    9.7 (8.1 to 11.2)
+omniglot     33.5      44.3   10.8 (7.5 to 14.1)
+
+Together the mean error is 14.7 % lower (5.4 points, 4.5 to 6.4).
 """
 
 import time

@@ -7,6 +7,21 @@ One language is learnt from few and from more utterances, always for as many ste
 `--net.target` of recipes/multilingual_asr.py), and written greedily or held to the words of a lexicon, the
 same for all. Own manifests need `phonemes` in IPA for all but chars. Without `--lexicon` it has all words of
 the training and test texts, pronounced by espeak-ng: nobody says a word that it lacks.
+
+Results (English of the embedded corpus, unheard voices, `--fit.steps 400` for all, one seed, one busy core,
+1181 s, commit 18f9b14; word errors in per cent of 100 test utterances):
+
+training utterances     60    300   1500
+chars, greedy         74.8   40.1   30.0
+chars, lexicon        43.6   13.5    8.5
+phonemes, lexicon     29.8    9.3    6.8
+both, greedy          73.6   37.0   28.1
+both, lexicon         39.9   13.4    8.4
+
+The curves do not cross up to 1,500. Phonemes beat characters that write freely at all three (45.0, 41.0 to
+48.5; 30.8, 19.5 to 41.8; 23.2, 14.1 to 33.0), and those held to the same lexicon with 60 (13.8, 10.3 to
+16.3), undecided with 300 (4.3, -0.5 to 9.6) and 1,500 (1.8, -1.7 to 5.6). Phonemes below characters help
+the latter with 60 (3.8, 0.1 to 8.5), undecided with more.
 """
 
 import time

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from mtl.data.images import from_arrays
@@ -22,6 +23,7 @@ from mtl.shift import (
     methods,
     paired,
     read_shift,
+    spoken,
     unlabelled,
     weights_of,
     written,
@@ -130,6 +132,24 @@ def test_embedded_domains_share_no_digit():
     assert parts[0][0].source.ndim == 2 and parts[2][0].source.shape == (28, 28, 3)
     assert shift.classes == list("0123456789")
     assert [p.id for p in written(most=50).target.test] == [p.id for p in parts[3]]
+
+
+def test_embedded_speech_comes_through_the_channel(tmp_path, monkeypatch):
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path))
+    shift = spoken("telephone", most=9, small=True)
+    assert shift.classes == list("0123456789")
+    sizes = [len(part) for side in shift[:2] for part in (side.train, side.test)]
+    assert sizes == [20, 9, 20, 9]
+    homes = [
+        {u.audio.parent.name for u in part} for part in (shift.source.train, shift.target.train)
+    ]
+    assert homes[0] == {"train"} and all("-train-telephone-0" in name for name in homes[1])
+    power = []
+    for side in (shift.source, shift.target):
+        samples = np.concatenate([soundfile.read(u.audio)[0] for u in side.train])
+        spectrum = np.abs(np.fft.rfft(samples)) ** 2
+        power.append(spectrum[len(spectrum) // 2 :].sum() / spectrum.sum())  # above 4 kHz
+    assert power[1] < 0.01 * power[0]
 
 
 def test_domains_that_do_not_fit_are_refused(tmp_path):

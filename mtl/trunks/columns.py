@@ -150,7 +150,7 @@ class Columns(Routed):
             read = {p for name in late for each in self.column(name).reads.values() for p in each}
             inner = [(name, block) for name in early for block in self.trunk(name).blocks]
             places = [(name, "") for name in early] + [place for place in inner if place in read]
-            widths = [self.trunk(name).width(block or None) for name, block in places]
+            widths = [self.trunk(name).dim_at(block or None) for name, block in places]
             probe, trunks = torch.arange(1, 65), [self.trunk(name) for name in early]
             aligned = all(
                 trunk.takes and not trunk.maps and trunk.frames(probe).equal(probe)
@@ -213,9 +213,9 @@ class Column(nn.Module):
         for number, block in enumerate(trunk.blocks):
             if number:
                 read = {n: abreast(each.trunk, number, depth) for n, each in sources.items()}
-                widths = [each.trunk.width(read[n]) for n, each in sources.items()]
+                widths = [each.trunk.dim_at(read[n]) for n, each in sources.items()]
                 self.reads[block] = list(read.items())
-                self.laterals[block] = Lateral(widths, kinds, trunk.width(block), trunk.maps)
+                self.laterals[block] = Lateral(widths, kinds, trunk.dim_at(block), trunk.maps)
         ends = [each.dim for each in sources.values()]
         self.last = Lateral(ends, [""] * len(ends), trunk.dim)
 

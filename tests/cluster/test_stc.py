@@ -59,6 +59,24 @@ def test_the_objective_never_grows_and_the_run_ends(seed):
     assert len(losses) < 200, "it stops where nothing changes"
 
 
+@pytest.mark.parametrize("weight", [0.2, 5.0])
+def test_in_the_end_no_feature_is_nearer_to_another_cluster(weight):
+    """By the definition: p(z) D(p(X | z) || p~(X | z~)) + weight q(z) D(q(Y | z) || q~(Y | z~))."""
+    rng = np.random.default_rng(0)
+    counts = [rng.gamma(0.5, size=(rows, 30)) for rows in (12, 15)]
+    found = stc(*counts, (3, 3, 4), weight, rounds=200)
+    costs = np.zeros((30, 4))
+    for table, rows, scale in zip(counts, found[:2], (1, weight), strict=True):
+        p = table / table.sum()
+        for cluster in range(4):
+            like = p[:, found.features == cluster]
+            blocks = np.array([like[rows == row].sum() for row in rows])
+            sizes = np.array([p[rows == row].sum() for row in rows])
+            near = blocks / like.sum() * p.sum(1) / sizes
+            costs[:, cluster] += scale * rel_entr(p, near[:, None] * p.sum(0)).sum(0)
+    np.testing.assert_array_equal(found.features, costs.argmin(1))
+
+
 def made(rng, count, length, mix):
     """Examples of some classes, each a bag of `length` features, which come in six groups."""
     classes, groups = np.arange(count) % len(mix), np.arange(60) % 6

@@ -55,6 +55,15 @@ def test_bounds_that_bind_are_reached():
     assert far.mean() == pytest.approx(0.6), "no example is like the target"
 
 
+def test_weights_that_would_be_too_many_are_held_down():
+    """Eight examples around the target, each half like it, and a quarter like six of the others."""
+    around = np.concatenate([np.eye(4), -np.eye(4)])
+    free = kmm(around, np.zeros((1, 4)), 1 / np.log(2), slack=9.0, ridge=0.0)
+    np.testing.assert_allclose(free, 8 * 0.5 / (1 + 6 / 4 + 1 / 16), rtol=1e-6)
+    held = kmm(around, np.zeros((1, 4)), 1 / np.log(2), slack=0.1, ridge=0.0)
+    np.testing.assert_allclose(held, 1.1, rtol=1e-6)
+
+
 def test_it_ranks_examples_as_the_ratio_of_densities_does():
     found = [
         spearmanr(kmm(s, t), ratio)[0] for s, t, ratio in (shifted(200, 150), shifted(250, 200, 2))

@@ -135,6 +135,7 @@ def test_speech_with_labels(recipe, learnt, tmp_path):
         (["--weights", "ddc=-1"], "weight is -1.0; it may not be below 0"),
         (["--source", "a.npz"], "--source and --target belong together: give both, or none"),
         (["--test", "a.npz"], "--source and --target belong together: give both, or none"),
+        (["--speech", "--source", "a.npz"], "--speech is embedded: leave out --source"),
         (["--source", "a.npz", "--target", "b.npz"], "a.npz: no such file or folder"),
     ],
 )

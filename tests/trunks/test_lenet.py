@@ -37,7 +37,7 @@ def test_it_is_two_linear_layers_behind_convolution_and_pooling(trunk):
 def test_taps_have_the_widths_that_blocks_tell(trunk):
     features = trunk(maps(), list(trunk.blocks))
     dims = trunk.block_dims()
-    assert dims == {"b1": 6, "b2": 9, "b3": 7} and trunk.width(None) == 7
+    assert dims == {"b1": 6, "b2": 9, "b3": 7} and trunk.dim_at(None) == 7
     places = {"b1": 1, "b2": 1, "b3": 1}  # 14 -> 7 -> 3 -> 1 a side
     for name, tap in features.taps.items():
         assert tap.x.shape == (3, places[name], dims[name])

@@ -220,9 +220,9 @@ def test_columns_begin_with_given_weights_and_shapes():
     assert all(value.equal(two[name]) for name, value in one.items())
     wide = {"name": "conformer", "dim": 12, "depth": 3, "heads": 2}
     progressive(model, "it", wide)
-    assert model.trunk.width("it") == 12
+    assert model.trunk.dim_at("it") == 12
     progressive(model, "fr")  # as the one before
-    assert model.trunk.width("fr") == 12
+    assert model.trunk.dim_at("fr") == 12
     model.add(Task("fr", "speech", CTC(["a"])))
     again = Model.from_config(model.config())
     assert again.state_dict().keys() == model.state_dict().keys()
