@@ -296,8 +296,8 @@ def test_help_names_every_setting(capsys):
         ("adapt two.jsonl --model fresh/m --speakers a1.wav", ["--speakers", "a1.wav is a file"]),
         ("adapt two.jsonl --model fresh/m --speakers a1.wav/x", ["a1.wav is a file; give a folder"]),
         (
-            "adapt two.jsonl --model fresh/m --by input --lr 1e30 --steps 20 --threads 1",
-            ["10 steps in a row were not finite"],
+            "adapt two.jsonl --model fresh/m --speaker dora --by input --lr 1e30 --steps 20 --threads 1",
+            ["'dora': 10 steps in a row were not finite"],
         ),
         ("adapt two.jsonl --model fresh/m --by full+replay", ["full+replay", "--replay MANIFEST"]),
         ("adapt two.jsonl --model fresh/m --confident 0.2", ["--confident is for --unsupervised"]),
@@ -331,3 +331,10 @@ def test_errors_are_one_line_and_write_nothing(words, says, run, folder):
         assert part in errors[0]
     assert not (folder / "fresh" / "speakers").exists()
     assert not (folder / "fresh" / "m" / "deltas").exists()
+
+
+def test_everybody_who_diverges_is_named(run, folder):
+    words = "adapt two.jsonl --model fresh/m --by input --lr 1e30 --steps 20 --threads 1"
+    code, lines, errors = run(*words.split())
+    assert (code, lines, len(errors)) == (1, [], 2)
+    assert ["'anna'" in errors[0], "'ben'" in errors[1]] == [True, True]
