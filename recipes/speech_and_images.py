@@ -9,8 +9,8 @@ for as many steps: the budgets are equal. Where both have the same classes, "one
 space is then common to the end. Embedded are English digits, said by synthetic voices that the test does not
 share, and scikit-learn's handwritten ones.
 
-Results (commit TODO, one thread; accuracy in per cent, mean of three seeds), and by how much two models are
-better on average (95 % interval), in points:
+Results (commit 75d28f0, one busy core, 38 minutes; accuracy in per cent, mean of three seeds), and by how
+much two models are better on average (95 % interval), in points:
 
 examples  task    alone  together  one head  two models against together  ... against one head
 5         speech  92.67     90.92     90.92
@@ -20,6 +20,10 @@ examples  task    alone  together  one head  two models against together  ... ag
 
 One model is within 1 point of two: undecided everywhere, as three seeds differ by more than that. With 50
 examples the means are; with 5 they are not, and a head of its own is the better choice for each.
+
+With the Free Spoken Digit Dataset (official test) and MNIST, 50 of each: speech 90.2 alone, 92.0 together,
+90.2 with one head; images 79.9, 74.8, 73.2. Images are hurt (5.1 points, 2.8 to 7.4): the network fits its
+training pictures worse than one that sees nothing else.
 """
 
 import time
