@@ -1,7 +1,7 @@
 """Speech and images: one trunk hears words and sees pictures. Is one model as good as two?
 
     accelerate launch recipes/speech_and_images.py
-    accelerate launch recipes/speech_and_images.py --data train.jsonl --test test.jsonl --images mnist.npz
+    accelerate launch recipes/speech_and_images.py --data train.jsonl --images mnist.npz --fit.steps 1200
 
 Spoken words (log-mel frames) and pictures (patches) come through stems of their own into one conformer,
 with a head each. Together, a step takes a batch of each; alone, a model of its own takes a batch of the one,
@@ -22,8 +22,8 @@ One model is within 1 point of two: undecided everywhere, as three seeds differ 
 examples the means are; with 5 they are not, and a head of its own is the better choice for each.
 
 With the Free Spoken Digit Dataset (official test) and MNIST, 50 of each: speech 90.2 alone, 92.0 together,
-90.2 with one head; images 79.9, 74.8, 73.2. Images are hurt (5.1 points, 2.8 to 7.4): the network fits its
-training pictures worse than one that sees nothing else.
+90.2 with one head; images 79.9, 74.8, 73.2. Images are hurt (5.1 points, 2.8 to 7.4), as 300 steps are too
+few for them: with 1200 they are at 94.3 alone and together (one seed).
 """
 
 import time
