@@ -44,13 +44,13 @@ class Balance(nn.Module):
         for name, value in fresh(len(self.tasks)).items():
             self.register_buffer(name, value)
 
-    def weights(self, gramian: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+    def weights(self, gramian: Tensor | None = None) -> Tensor:
         """Combine: (T,) float64 on the processor, from the Gramian of the rows or the last losses alone."""
         state = {name: value.cpu() for name, value in self.named_buffers()}
         losses = state.pop(LOSSES)
         size = len(self.tasks)
         known = gramian if gramian is not None else torch.eye(size, dtype=torch.float64)
-        weights: Tensor = self._combine(losses, rows, known, state)
+        weights: Tensor = self._combine(losses, None, known, state)
         for name, value in state.items():
             self.get_buffer(name).copy_(value)
         return weights

@@ -31,6 +31,7 @@ def masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=1)  # many heads read the same features
+@torch.inference_mode(False)  # or training could not use what an evaluation left
 def _shares(lengths: Tensor, frames: int) -> Tensor:
     """Give each frame's share in a mean: (B, frames, 1)."""
     return (valid(lengths, frames) / lengths.clamp(min=1)[:, None])[..., None]

@@ -62,6 +62,7 @@ class Rows:
 
     def add(self, read: Mapping[str, Read], terms: Tensor | None) -> None:
         """Take in a part: `read` by task, and the sum of what methods add."""
+        read = {name: task for name, task in read.items() if task.loss.requires_grad}  # not frozen
         if terms is not None:
             torch.autograd.backward(terms, retain_graph=True)
         if self.balance.source == "all":
@@ -89,9 +90,11 @@ class Rows:
         reached: dict[str, Tensor] = {}
         for name, task in read.items():
             own = self._own(name)
-            upper, *found = torch.autograd.grad(task.loss, [task.features, *own], allow_unused=True)
-            _accumulate(own, found)
-            reached[name] = torch.zeros_like(task.features) if upper is None else upper
+            below = [task.features] if task.features.requires_grad else []
+            found = torch.autograd.grad(task.loss, [*below, *own], allow_unused=True)
+            _accumulate(own, found[len(below) :])
+            if below and found[0] is not None:
+                reached[name] = found[0]
         if self._weights is None:
             self._weights = self._solve(self._compare(read, reached))
         weights = dict(zip(self.balance.tasks, self._weights.tolist(), strict=True))
@@ -102,8 +105,7 @@ class Rows:
             roots[key] = read[name].features
             weighted = weights[name] * upper
             summed[key] = summed[key] + weighted if key in summed else weighted
-        live = [key for key, root in roots.items() if root.requires_grad]
-        torch.autograd.backward([roots[key] for key in live], [summed[key] for key in live])
+        torch.autograd.backward(list(roots.values()), list(summed.values()))
 
     def _compare(self, read: Mapping[str, Read], reached: Mapping[str, Tensor]) -> Tensor:
         """Give the Gramian of the last matrix' gradients, or of those of the features."""
@@ -116,8 +118,8 @@ class Rows:
                 self._write(name, self._compared, found)
             return self._gramian()
         places = {name: place for place, name in enumerate(self.balance.tasks)}
-        first = next(iter(reached.values()))
-        rows = first.new_zeros(len(places), first.numel(), dtype=torch.float32)
+        width = max((upper.numel() for upper in reached.values()), default=0)  # no labels: none
+        rows = torch.zeros(len(places), width, device=self.accelerator.device)
         for name, upper in reached.items():
             rows[places[name]] = upper.flatten()
         # Features of different processes are different coordinates of one long vector.

@@ -11,7 +11,7 @@ oppose whose, who helps whom, and the likely cause where a task is hurt.
 
 Results with MNIST, USPS, MNIST-M (10 pictures of each class) and Omniglot's small sets (5 of 20 drawings of
 242 characters), `--own omniglot=5 --draws 5 --fit.steps 600`, three seeds of each of five draws, 66 minutes
-on a busy core, commit 04f0fba; accuracy in per cent of 2,000 tests each:
+on a busy core, commit 95da692; accuracy in per cent of 2,000 tests each:
 
             alone  together   difference
 mnist        91.9      92.9    1.0 (0.2 to 1.7)

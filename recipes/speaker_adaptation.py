@@ -24,7 +24,7 @@ top                      19.1 (1.2)                13.8 (1.7)   11.9 (1.7)  1950
 lhuc                     19.2 (1.2)                16.2 (1.5)   15.0 (1.5)     2
 lin+unsupervised                                   15.7 (2.1)   13.5 (2.6)    26
 
-With 1 utterance also (commit 04f0fba): lhuc+lin 8.3, lora 14.0, full+replay 14.2, full+l2sp 14.6, adapter
+With 1 utterance also (commit 95da692): lhuc+lin 8.3, lora 14.0, full+replay 14.2, full+l2sp 14.6, adapter
 16.6, input+kl 17.3, bias 18.2, lin+unsupervised 19.8, lhuc+unsupervised 20.7 (0.3 more than without, -0.2 to
 1.0 over voices): nothing harms beyond its interval.
 

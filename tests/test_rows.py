@@ -189,7 +189,6 @@ def test_cheaper_sources_learn_from_all_parts(gramian, monkeypatch):
 
 
 def test_checkpointed_blocks_give_the_same_gradients():
-    held = gradients(one_stream(), {"speech": 6.0}, settings(balance="mgda"))
     for gramian in ("all", "last", "features"):
         config = settings(balance="mgda", gramian=gramian)
         once = gradients(one_stream(), {"speech": 6.0}, config)
@@ -200,7 +199,6 @@ def test_checkpointed_blocks_give_the_same_gradients():
         )
         for name, value in once.items():
             torch.testing.assert_close(again[name], value, atol=1e-6, rtol=1e-4)
-    assert held
 
 
 def test_a_loss_scale_changes_nothing(monkeypatch):
@@ -303,3 +301,44 @@ def test_what_cannot_be_compared_is_refused():
     model.stems.requires_grad_(True)
     with pytest.raises(ValueError, match="no matrix of the trunk learns; take 'features'"):
         gradients(model, {"speech": 6.0}, settings(balance="mgda", gramian="last"))
+
+
+@pytest.mark.parametrize("gramian", ["all", "last", "features"])
+def test_a_batch_without_labels_moves_nothing(gramian):
+    unlabelled = Toy(6, lambda index, g: (spoken(index, g)[0], {}))
+    model = one_stream()
+    before = copy.deepcopy(model)
+    config = settings(balance="mgda", gramian=gramian)
+    step = Step(model, balance=Balance(model, "mgda", gramian))
+    updater = Updater(step, config, make_accelerator(config), 10)
+    assert updater.run(0, [Parts({"speech": Stream(unlabelled, 6.0)}, 0)[0, 0]]).finite
+    assert_same_weights(before, model)
+
+
+@pytest.mark.parametrize("gramian", ["all", "last", "features"])
+def test_a_task_whose_weights_are_frozen_takes_part_through_the_encoder(gramian):
+    model = one_stream()
+    model.head("cy").requires_grad_(False)
+    found = gradients(model, {"speech": 6.0}, settings(balance="mgda", gramian=gramian))
+    assert not any("heads.cy" in name for name in found)
+    whole = gradients(one_stream(), {"speech": 6.0}, settings(balance="mgda", gramian=gramian))
+    torch.testing.assert_close(encoder(found, model), encoder(whole, model), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("gramian", ["all", "last"])
+def test_a_stream_behind_which_nothing_learns_does_not_disturb(gramian):
+    """Its loss has no gradient at all, as that of a frozen column's task."""
+    model = one_stream()
+    step = Step(model, balance=Balance(model, "mgda", gramian))
+    config = settings(balance="mgda", gramian=gramian)
+    updater = Updater(step, config, make_accelerator(config), 10)
+    part = Parts(streams(speech=6.0), 0)[0, 0]
+    _, read = step.compute(part.batches, "train", True, Totals(part.examples), 0.0)
+    read["cy"] = read["cy"]._replace(
+        loss=read["cy"].loss.detach(), features=read["cy"].features.detach()
+    )
+    assert updater.rows.begin()
+    updater.rows.add(read, None)
+    updater.rows.finish(False)
+    assert all(p.grad is None for p in model.head("cy").parameters())
+    assert all(p.grad is not None for p in model.head("nl").parameters())

@@ -116,3 +116,14 @@ def test_a_class_token_is_pooled_alone_and_normalised():
     x = torch.randn(2, 3, 4)
     expected = head.output(torch.nn.functional.layer_norm(x[:, 0], (4,), eps=1e-6))
     assert head.scores(Features(x, torch.tensor([3, 1]))).x.equal(expected)
+
+
+def test_what_an_evaluation_leaves_does_not_disturb_training():
+    """The same lengths, first in inference mode."""
+    head = Classify(["a", "b"])
+    head.build(4)
+    features = Features(torch.randn(2, 3, 4, requires_grad=True), torch.tensor([3, 1]))
+    with torch.inference_mode():
+        head.scores(features)
+    head.scores(features).x.sum().backward()
+    assert features.x.grad[1, 1:].eq(0).all() and features.x.grad[1, 0].ne(0).any()
