@@ -50,7 +50,8 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * factor * group["scale"]
         self._unfreeze(index)
-        self.step.train()
+        if not (self.step.training and self.step.model.training):  # with many heads, walking costs
+            self.step.train()
         if self.config.diagnose and index % self.config.diagnose == 0:
             groups = self.optimizer.param_groups
             self.looks.look(parts, index / self.steps, groups, lambda: self._seed(index))
@@ -148,9 +149,7 @@ class Updater:
             with self.accelerator.no_sync(self.wrapped) if wait else nullcontext():
                 output = self._forward(phase, part.batches, totals, progress)
                 if output.losses:
-                    weighed = [weights.get(n, 1.0) * v.float() for n, v in output.losses.items()]
-                    total = torch.stack(weighed).sum()
-                    self.accelerator.backward(total)
+                    self.accelerator.backward(_total(output.losses, weights))
             outputs.append(output._replace(losses={}))  # their graph is used up
         return outputs
 
@@ -196,7 +195,7 @@ class Updater:
         the optimizer's momentum.
         """
         inside = {id(parameter) for parameter in phase.parameters}
-        held = [(p, p.grad) for p in self.step.parameters() if p.grad is not None]
+        held = [(p, p.grad) for p in self.held.values() if p.grad is not None]
         used = [True] * len(held)
         if zeros and held:
             # One look at the device, not one per parameter.
@@ -209,7 +208,20 @@ class Updater:
         """Seed dropout and methods from the step, so that a resumed run draws the same."""
         rank = self.accelerator.process_index
         draw = np.random.default_rng([self.config.seed, index, rank, 3]).integers(2**62)
-        torch.manual_seed(int(draw))
+        if self.accelerator.device.type == "cpu":
+            torch.default_generator.manual_seed(
+                int(draw)
+            )  # the other takes a stack, 1 ms, for devices
+        else:
+            torch.manual_seed(int(draw))
+
+
+def _total(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Add losses, each as often as `weights` says."""
+    total = torch.stack([loss.float() for loss in losses.values()])
+    if weights:
+        total = total * torch.tensor([weights.get(n, 1.0) for n in losses], device=total.device)
+    return total.sum()
 
 
 def _out_of_memory(error: BaseException) -> bool:
