@@ -26,6 +26,8 @@ from mtl.data.augment import Augment
 from mtl.data.cache import Cache
 from mtl.data.manifest import Utterance
 from mtl.data.speech import Skip, Speech
+from mtl.decode.beam import Beam, Search
+from mtl.decoding import beams
 from mtl.delta import Delta, take
 from mtl.fit import fit
 from mtl.head import Task
@@ -68,6 +70,8 @@ class Adapt:
     """share of the utterances, the most confident ones, that unsupervised adaptation takes"""
     rounds: int = 3
     """times that unsupervised adaptation listens, the later ones to what it has made better, and learns"""
+    lm: str = ""
+    """n-gram model (`mtl lm`), or LANG=FILE,LANG=FILE, with which unsupervised adaptation listens"""
     replay: bool = False
     """learn as much from utterances that the model was trained on, which must be given"""
     steps: int = 100
@@ -176,11 +180,14 @@ def adapt(
         )
     said = by_name(speakers)
     model = copy.deepcopy(model).eval()  # the caller's may be in training
+    listens = settings.unsupervised and settings.lm
+    decoders = beams(model, Search(lm=settings.lm)) if listens else None
     found: dict[str, Adapted] = {}
     for run in [list(said)] if settings.by_member else [[name] for name in said]:
         ears: Ears = model, {}
         for _ in range(settings.rounds if settings.unsupervised else 1):
-            lessons = _lessons(ears, {name: said[name] for name in run}, settings, cache, problems)
+            its = {name: said[name] for name in run}
+            lessons = _lessons(ears, its, settings, cache, problems, decoders)
             for name in [name for name in run if name not in lessons]:
                 run.remove(name)
                 found.pop(name, None)  # a later round, too, may find nothing
@@ -211,13 +218,14 @@ def _lessons(
     settings: Adapt,
     cache: Cache,
     problems: dict[str, str] | None,
+    decoders: Mapping[str, Beam] | None,
 ) -> dict[str, Lesson]:
     """Choose each speaker's utterances; who has none goes into `problems`, or is raised."""
     confident = settings.confident if settings.unsupervised else None
     found = {}
     for name, its in said.items():
         try:
-            found[name] = choose_lesson(ears, name, its, confident, settings.seed, cache)
+            found[name] = choose_lesson(ears, name, its, confident, settings.seed, cache, decoders)
         except NothingToLearn as error:
             if problems is None:
                 raise

@@ -11,6 +11,7 @@ from mtl.data.manifest import Utterance
 from mtl.data.speech import Skip, describe_skips, screen
 from mtl.model import Model
 from mtl.naming import as_name
+from mtl.predict import Decoder
 from mtl.pseudo import UNDETERMINED, audible, pseudo_label
 
 ENOUGH = 15  # utterances, from which on a fifth is held out to choose the strength
@@ -36,17 +37,18 @@ def choose_lesson(
     confident: float | None,
     seed: int,
     cache: Cache,
+    decoders: Mapping[str, Decoder] | None = None,
 ) -> Lesson:
     """Choose what can be learnt from, under the speaker's name.
 
-    `confident` is the share of what the model hears that stands in for the texts, None where the texts
-    count. Raises NothingToLearn, naming the reasons, where nothing is left.
+    `confident` is the share of what the model hears, or `decoders` in the place of its heads, that stands in
+    for the texts, None where the texts count. Raises NothingToLearn, which names the reasons, for no lesson.
     """
     model, numbers = ears
     usable, skips = audible([replace(utterance, speaker=name) for utterance in said])
     if confident is not None:
         usable, again = _once(usable)  # or one would take the place of another among the confident
-        usable, unsure = pseudo_label(model, usable, confident, cache, numbers)
+        usable, unsure = pseudo_label(model, usable, confident, cache, numbers, decoders)
         skips += again + unsure
     usable, unusable = screen(usable, model)
     usable, again = _once(usable)

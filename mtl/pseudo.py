@@ -18,7 +18,7 @@ from mtl.languages import AUTO, SPEECH, choose
 from mtl.members import LANG
 from mtl.model import Model
 from mtl.polyglot import number
-from mtl.predict import predict
+from mtl.predict import Decoder, predict
 
 SILENCE = 1e-4  # root mean square of samples, of 1: -80 dB
 HZ = 16_000
@@ -53,12 +53,13 @@ def pseudo_label(
     share: float = 1.0,
     cache: Cache | None = None,
     speakers: Mapping[str, int] | None = None,
+    decoders: Mapping[str, Decoder] | None = None,
 ) -> tuple[list[Utterance], list[Skip]]:
     """Give the `share` of the utterances that the model hears most confidently, with what it hears as text.
 
     They keep their order. An utterance of language "und" is written in the one that it sounds like. Left out
     are those of which nothing is heard, or in a language that the model does not write. `speakers` numbers
-    those whose deltas the model wears.
+    those whose deltas the model wears; `decoders` decide in the place of heads, as in `predict`.
     """
     heard: dict[int, tuple[float, Utterance]] = {}
     skips: list[Skip] = []
@@ -71,7 +72,7 @@ def pseudo_label(
             continue
         groups = {LANG: {"": number(model, choice)}} | ({"speaker": speakers} if speakers else {})
         data = Speech(list(its.values()), model, cache=cache, groups=groups)
-        answers = predict(model, data, SPEECH, tasks=choice.tasks())
+        answers = predict(model, data, SPEECH, tasks=choice.tasks(), decoders=decoders)
         for (place, utterance), answer in zip(its.items(), answers, strict=True):
             try:
                 if answer.problem:

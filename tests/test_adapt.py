@@ -16,6 +16,9 @@ from mtl.config import Fit
 from mtl.data.cache import Cache
 from mtl.data.manifest import read_manifest, write_manifest
 from mtl.data.speech import Speech
+from mtl.decode.beam import Search
+from mtl.decode.lm import estimate
+from mtl.decoding import beams
 from mtl.delta import take, wear
 from mtl.evaluate import evaluate
 from mtl.fit import fit
@@ -25,6 +28,7 @@ from mtl.heads.ctc import CTC
 from mtl.languages import SPEECH
 from mtl.lessons import choose_lesson
 from mtl.model import Model
+from mtl.predict import predict
 from mtl.prepare import WAYS, prepare
 from mtl.stems.logmel import LogMel
 from mtl.stream import Stream
@@ -317,6 +321,17 @@ def test_unsupervised_adaptation_does_not_read_texts(base, known):
     assert heads == {"nl", "cy"}, "the languages are heard"
 
 
+def test_a_language_model_helps_to_listen(base, known, tmp_path):
+    estimate([["bbb"]], order=2).write(tmp_path / "nl.arpa")  # no other word may be heard
+    said, settings = known[:1], {"unsupervised": True, "confident": 1.0, "rounds": 1, "by": "top"}
+    search = Search(lm=f"nl={tmp_path / 'nl.arpa'}")
+    (answer,) = predict(base, Speech(said, base), SPEECH, decoders=beams(base, search))
+    plain, helped = (learn(base, said, **settings, lm=lm).delta for lm in ("", search.lm))
+    assert answer.predictions["nl"].value == "bbb" != said[0].text
+    told = learn(base, [replace(said[0], text=answer.predictions["nl"].value)], by="top").delta
+    assert same(helped.tensors, told.tensors) and not same(plain.tensors, told.tensors)
+
+
 def test_unsupervised_adaptation_holds_nothing_out(base, known):
     delta = learn(base, known[:20], unsupervised=True, confident=1.0).delta
     assert (delta.notes["utterances"], delta.notes["strength"]) == (20, 20 / 21)
@@ -418,8 +433,8 @@ def test_a_later_round_may_find_nothing(base, known, monkeypatch):
     """Ben is heard by the unadapted model only."""
     label = mtl.lessons.pseudo_label
 
-    def deaf(model, said, share, cache, speakers):
-        heard, skips = label(model, said, share, cache, speakers)
+    def deaf(model, said, share, cache, speakers, decoders):
+        heard, skips = label(model, said, share, cache, speakers, decoders)
         return ([] if speakers and said[0].speaker == "ben" else heard), skips
 
     monkeypatch.setattr(mtl.lessons, "pseudo_label", deaf)
@@ -556,9 +571,9 @@ def test_later_rounds_listen_with_what_was_learnt(base, known, monkeypatch):
     """Each round labels with the model that wears the delta of the round before, and learns anew."""
     listening, label = [], mtl.lessons.pseudo_label
 
-    def noted(model, said, share, cache, speakers):
+    def noted(model, said, share, cache, speakers, decoders):
         listening.append(heard(model, known[:1], 1 if speakers else None))
-        return label(model, said, share, cache, speakers)
+        return label(model, said, share, cache, speakers, decoders)
 
     monkeypatch.setattr(mtl.lessons, "pseudo_label", noted)
     deltas = [

@@ -10,7 +10,7 @@ from test_adapt import HZ, QUICK, TONES, build, speak
 from mtl.adapt import Adapt, adapt
 from mtl.data.manifest import read_manifest, write_manifest
 from mtl.data.speech import Speech
-from mtl.head import Task
+from mtl.head import Prediction, Task
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
 from mtl.languages import SPEECH
@@ -113,6 +113,15 @@ def test_texts_are_what_the_model_hears(model, said):
         text = alone(model, given, lang).value
         assert text and utterance == replace(given, text=text, lang=lang)
     assert len({utterance.text for utterance in kept}) > 1
+
+
+def test_decoders_write_the_texts(model, said):
+    sure = iter([0.1, 0.9, 0.5])
+    decoders = {"nl": lambda scores: [Prediction("bab", next(sure)) for _ in scores.x]}
+    dutch = [utterance for utterance in said if utterance.lang == "nl"][:3]
+    kept, skips = pseudo_label(model, dutch, 0.6, decoders=decoders)
+    assert [u.text for u in kept] == ["bab", "bab"] and len(skips) == 1
+    assert skips[0].reason.endswith("confidence 0.10, less than of others")
 
 
 def test_the_most_confident_share_is_taken_in_its_order(model, said):

@@ -104,7 +104,7 @@ def _given(args: Namespace) -> "Adapt":
     if settings.replay and not given["replay"]:
         raise ValueError(f"--by {args.by}: give --replay MANIFEST, utterances to replay")
     settings = replace(settings, **given)
-    idle = [name for name in ("confident", "rounds") if name in given]
+    idle = [name for name in ("confident", "rounds", "lm") if name in given]
     if idle and not settings.unsupervised:
         raise ValueError(f"--{idle[0]} is for --unsupervised: add that, or leave it out")
     return settings

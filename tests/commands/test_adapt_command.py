@@ -302,6 +302,7 @@ def test_help_names_every_setting(capsys):
         ("adapt two.jsonl --model fresh/m --by full+replay", ["full+replay", "--replay MANIFEST"]),
         ("adapt two.jsonl --model fresh/m --confident 0.2", ["--confident is for --unsupervised"]),
         ("adapt two.jsonl --model fresh/m --by full --rounds 3", ["--rounds is for --unsupervised"]),
+        ("adapt two.jsonl --model fresh/m --lm nl=x.arpa", ["--lm is for --unsupervised"]),
         ("adapt two.jsonl --model fresh/m --lang cy", ["--lang cy: ", "all name one (nl)"]),
         ("adapt und.jsonl --model fresh/m --speaker dora", ["und.jsonl:1", "'und'", "--lang"]),
         ("transcribe a1.wav --model m --speaker ../made/anna --speakers rows", ["no delta '../made/anna'"]),
