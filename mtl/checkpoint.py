@@ -9,11 +9,13 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mtl.atomic import append_text, atomic_folder, atomic_text
 from mtl.config import Fit
+from mtl.data.pixels import Fitted
 from mtl.model import WrongModel, load_weights
 from mtl.step import Step
 from mtl.stream import Data, Stream
@@ -98,7 +100,11 @@ def prune(folder: Path, keep: set[int]) -> None:
 def signature(
     step: Step, streams: Mapping[str, Stream], config: Fit, dev: Mapping[str, Data]
 ) -> dict[str, Any]:
-    """Describe all that decides the result, to refuse resuming something else."""
+    """Describe what decides the result, to refuse resuming something else.
+
+    Of the data that is ids, lengths, labels and settings: inputs that were replaced under their old names
+    are not seen.
+    """
     entries: dict[str, Any] = {f"fit.{name}": value for name, value in config.decisive().items()}
     trainable = [name for name, p in step.named_parameters() if p.requires_grad]
     entries["the model"] = digest(step.model.config())
@@ -116,7 +122,18 @@ def signature(
 
 
 def _described(data: Data) -> tuple[Any, ...]:
-    return list(data.ids), data.seconds.tolist(), getattr(data, "settings", "")
+    labels = hashlib.blake2b(digest_size=16)  # of a million examples, not to be kept as one text
+    for index in range(len(data)):
+        held = {name: _label(value) for name, value in data.labels(index).items()}
+        labels.update(json.dumps(held, sort_keys=True, default=str).encode())
+    return list(data.ids), data.seconds.tolist(), getattr(data, "settings", ""), labels.hexdigest()
+
+
+def _label(value: Any) -> Any:
+    """Give what tells a label from others; a map, which would have to be read, by its name alone."""
+    if isinstance(value, Fitted):
+        return value.name
+    return value.tolist() if isinstance(value, np.ndarray | np.generic | torch.Tensor) else value
 
 
 def digest(*values: Any) -> str:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from mtl.config import Fit
 from mtl.data.digits import CLASSES, digits, glyphs
 from mtl.data.images import Images
-from mtl.data.pictures import Picture, few, hold_out, read_folder, read_npz
+from mtl.data.pictures import Picture, coloured, few, hold_out, read_folder, read_npz
 from mtl.data.pixels import read_pixels
 from mtl.data.warp import Warp
 from mtl.fit import Fitted, fit
@@ -33,6 +34,11 @@ class Gallery:
     name: str
     train: Sequence[Picture]
     test: Sequence[Picture] = ()
+
+    @cached_property
+    def channels(self) -> int:
+        """Count the channels, 3 where any picture to learn from is coloured. Raises as `coloured` does."""
+        return coloured(self.train)
 
     def draw(self, count: int, seed: int, most: int) -> tuple[list[Picture], list[Picture]]:
         """Choose `count` pictures of each class (0 for all) to learn from, and at most `most` to test on.
@@ -109,7 +115,13 @@ def read_galleries(
     found = []
     for name, path in zip(names, data, strict=True):
         if path.suffix == ".npz":
-            found.append(Gallery(name, read_npz(path), read_npz(tests.get(name, path), "test")))
+            parts = {
+                "learn from": read_npz(path),
+                "test on": read_npz(tests.get(name, path), "test"),
+            }
+            if empty := [use for use, pictures in parts.items() if not pictures]:
+                raise ValueError(f"{name}: its .npz file holds no picture to {empty[0]}")
+            found.append(Gallery(name, *parts.values()))
             continue
         depth = 2 if name in deep else 1
         tested = read_folder(tests[name], depth) if name in tests else []
@@ -135,8 +147,8 @@ def network(galleries: Sequence[Gallery], width: int) -> Model:
 
     Grey and coloured pictures share one stem, which makes all of them coloured where any is.
     """
-    colours = {read_pixels(gallery.train[0].source).shape[0] for gallery in galleries}
-    stem = Pixels(max(colours), SIDE, width, stride=2)
+    channels = max(gallery.channels for gallery in galleries)
+    stem = Pixels(channels, SIDE, width, stride=2)
     tasks = [
         Task(g.name, g.name, Classify(sorted({p.label for p in g.train})), label="label")
         for g in galleries

@@ -9,9 +9,8 @@ from typing import TypeVar
 from mtl.data.augment import Augment
 from mtl.data.cache import Cache
 from mtl.data.digits import digits
-from mtl.data.images import Images, hold_out
+from mtl.data.images import Images, coloured, hold_out
 from mtl.data.manifest import read_manifest
-from mtl.data.pixels import read_pixels
 from mtl.data.speech import Speech
 from mtl.data.synthetic import make_words
 from mtl.data.warp import Warp
@@ -45,7 +44,7 @@ class Senses:
         self.classes = {SPEECH: self._head(SPEECH).classes, IMAGES: self._head(IMAGES).classes}
         self.alike = self.classes[SPEECH] == self.classes[IMAGES]
         self.notes = self.speech.notes
-        self._cache = Cache()
+        self._cache, self._channels = Cache(), coloured(self.images.train)
 
     def _head(self, name: str) -> Classify:
         problem = self.speech if name == SPEECH else self.images
@@ -64,8 +63,7 @@ class Senses:
         if SPEECH in names:
             made[SPEECH] = LogMel(width)
         if IMAGES in names:
-            channels = len(read_pixels(self.images.train[0].source))
-            made[IMAGES] = Patches(channels, SIDE, PATCH, width)
+            made[IMAGES] = Patches(self._channels, SIDE, PATCH, width)
         tasks = [Task(name, name, self._head(name), label="label") for name in names]
         if one_head:
             tasks[1:] = [task._replace(head=names[0]) for task in tasks[1:]]

@@ -36,7 +36,7 @@ from mtl.plots import curves
 from mtl.pretrained import pretrained
 from mtl.problem import Pictures, Problem, figures, kept, read_problem, trained
 from mtl.report import Report
-from mtl.study import Result, study
+from mtl.study import Result, contents, study
 from mtl.tally import differences, judge, lines, over_seeds, skips, tally
 from mtl.ways import OLD, WAYS, onto, read_ways, refuse_unfit, tune
 
@@ -116,6 +116,7 @@ class Bench:
         if 0 not in counts:
             self.problem.few(counts[0], 0)  # without the fewest examples every run would fail
         key = [config.trunk, config.data, config.test, config.k, config.smoke, *known]
+        key += contents(*config.data, *config.test)
         self.folder = config.out / digest(*key, config.fit.decisive(), config.source.decisive())
         if not self.name:
             if known or self.problem.stream != "images":

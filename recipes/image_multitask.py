@@ -39,7 +39,7 @@ from mtl.data.warp import Warp
 from mtl.device import start_processes
 from mtl.gallery import embedded, learn, network, read_galleries, split
 from mtl.report import Report
-from mtl.study import study
+from mtl.study import contents, study
 from mtl.together import ALONE, JOINT, figures, numbers, refuse_none, tell
 
 
@@ -130,9 +130,9 @@ def main(argv: list[str] | None = None) -> None:
         tested = {name: Images(test, model, name) for name, (_, test) in parts.items()}
         return figures(model, tested, fitted)
 
-    key = [*files, config.split, config.turns, config.smoke, config.batch, config.most]
-    key += [config.fit.decisive(), config.fit.diagnose, config.warp, *config.own]
-    folder = config.out / digest(*key) / "cells"
+    key = [*files, *contents(*config.data, *config.test), config.own, config.split, config.turns]
+    key += [config.smoke, config.batch, config.most, config.fit.decisive(), config.fit.diagnose]
+    folder = config.out / digest(*key, config.warp) / "cells"
     results = study(cells(config, list(by_name)), run, folder, title="pictures")
     report = Report("image_multitask", config.fit.seed, {}, start_processes().num_processes)
     tell(report, results, "count", "training pictures of each class")

@@ -49,7 +49,7 @@ from mtl.device import start_processes
 from mtl.plots import curves
 from mtl.report import Report
 from mtl.speakers import VOICES, advice, made_speakers, paired, read_speakers, refuse_strange, treat
-from mtl.study import Result, study
+from mtl.study import Result, contents, study
 from mtl.tally import lines, over_examples, tally
 
 METHODS = (
@@ -140,6 +140,7 @@ def main(argv: list[str] | None = None) -> None:
         if count <= len(said)
     ]
     key = [parts(base, ["stems", "trunk"]), config.lang, *given, config.smoke]
+    key += contents(*(path for paths in given for path in paths))
     folder = config.out / digest(*key, replace(config.settings, threads=0)) / "cells"
     results = study(cells, run, folder, title="adapting")
     report = Report("speaker_adaptation", config.settings.seed, {}, start_processes().num_processes)

@@ -41,7 +41,7 @@ from mtl.device import start_processes
 from mtl.fit import fit
 from mtl.report import Report
 from mtl.senses import NAMES, Senses, read_senses
-from mtl.study import study
+from mtl.study import contents, study
 from mtl.together import ALONE, JOINT, figures, numbers, refuse_none, tell
 
 ONE_HEAD = "one head"
@@ -118,6 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     one_head = config.share_head and senses.alike
     key = [*given, config.smoke, config.width, config.depth, config.batch, config.most]
     key += [config.augment, config.warp, config.fit.decisive(), config.fit.diagnose]
+    key += contents(*config.data, *config.images, *config.test)
     folder = config.out / digest(*key) / "cells"
     cells = list_cells(counts, config.seeds, one_head)
     results = study(cells, run, folder, title="speech and images")

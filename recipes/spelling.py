@@ -26,6 +26,7 @@ the latter with 60 (3.8, 0.1 to 8.5), undecided with more.
 
 import time
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ from mtl.plots import curves
 from mtl.recogniser import Net, recogniser
 from mtl.report import Report
 from mtl.spelling import one_language, pronounced, word_errors, words
-from mtl.study import Result, study
+from mtl.study import Result, contents, study
 from mtl.tally import differences, judge, lines, tally
 
 CLAIMS = [("phonemes lexicon", "chars greedy"), ("phonemes lexicon", "chars lexicon")]
@@ -106,13 +107,10 @@ def main(argv: list[str] | None = None) -> None:
     train, test = one_language(config.lang, *sizes, config.data, config.test)
     report = Report("spelling", config.fit.seed, {}, start_processes().num_processes)
     bench = Bench(config, report, train, test)
-    cells = [
-        Cell(target, count, seed)
-        for count in counts
-        for seed in range(config.seeds)
-        for target in targets
-    ]
-    key = [config.data, config.test, config.lang, config.lexicon, config.seconds, config.smoke]
+    every = product(counts, range(config.seeds), targets)
+    cells = [Cell(target, count, seed) for count, seed, target in every]
+    key = [config.lang, config.seconds, config.smoke, counts[-1]]  # all are drawn from the most
+    key += contents(*config.data, *config.test, config.lexicon)
     folder = config.out / digest(*key, config.net, config.fit.decisive()) / "cells"
     results = study(cells, bench.run, folder, title="spelling")
     _tell(report, _split(results), counts)

@@ -197,6 +197,11 @@ class Renamed(Spelled):
         self.ids[3] = "somebody else"
 
 
+class Corrected(Spelled):
+    def _said(self, index):
+        return super()._said(index) | ({"nl": "ba"} if index == 4 else {})
+
+
 class Louder(Spelled):
     settings = "gain 2"
 
@@ -222,6 +227,7 @@ OTHERS = {
     "model": ({"net": other_model}, "differs in the model, what is trained: choose"),
     "frozen": ({"net": frozen_model}, "differs in what is trained: choose"),
     "ids": ({"data": Renamed()}, "differs in stream 'speech': choose"),
+    "labels": ({"data": Corrected()}, "differs in stream 'speech': choose"),
     "settings": ({"data": Louder()}, "differs in stream 'speech': choose"),
     "batch": ({"batch": 9.0}, "differs in stream 'speech', stream 'target': choose"),
     "dev": ({"dev": {"speech": Spelled(3)}}, "differs in dev 'speech': choose"),

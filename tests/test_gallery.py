@@ -212,3 +212,23 @@ def test_all_tasks_are_learnt_at_once():
         "shade": 1.0,
         "side": 1.0,
     }
+
+
+def test_a_first_picture_that_is_grey_or_damaged_decides_nothing(tmp_path):
+    folder = write_folder(tmp_path / "mixed", "ab")
+    (folder / "a" / "0.png").write_text("no picture")
+    colours = RNG.integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(colours).save(folder / "b" / "1.png")
+    (gallery,) = read_galleries([folder])
+    assert network([gallery], 4).stem("mixed").channels == 3
+
+
+@pytest.mark.parametrize(("part", "use"), [("train", "learn from"), ("test", "test on")])
+def test_an_empty_part_is_named(part, use, tmp_path):
+    path = write_npz(tmp_path / "some.npz")
+    with np.load(path) as arrays:
+        held = dict(arrays)
+    held |= {f"x_{part}": held[f"x_{part}"][:0], f"y_{part}": held[f"y_{part}"][:0]}
+    np.savez(path, **held)
+    with pytest.raises(ValueError, match=f"some: its .npz file holds no picture to {use}"):
+        read_galleries([path])

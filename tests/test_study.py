@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mtl.study import Spread, spread, study, values
+from mtl.study import Spread, contents, spread, study, values
 
 
 @dataclass
@@ -71,6 +71,20 @@ def test_another_cell_is_another_run(tmp_path):
     runs = Runs()
     study(changed, runs, tmp_path, show=False)
     assert len(runs.seen) == 2
+
+
+def test_contents_tell_files_that_were_replaced(tmp_path):
+    (tmp_path / "a").mkdir()
+    one, inner = tmp_path / "one.npz", tmp_path / "a" / "b.png"
+    one.write_text("1")
+    inner.write_text("1")
+    paths = one, tmp_path / "a", tmp_path / "missing"
+    before = contents(*paths)
+    assert contents(*paths) == before and len(before) == 2
+    one.write_text("2")
+    changed = contents(*paths)
+    inner.write_text("22")
+    assert len({json.dumps(each) for each in (before, changed, contents(*paths))}) == 3
 
 
 def test_the_kinds_of_cells_and_equal_ones_share_results(tmp_path):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mtl.batch import Example
 from mtl.data.pictures import (
     Picture,
+    coloured,
     few,
     from_arrays,
     hold_out,
@@ -30,6 +31,7 @@ from mtl.registry import describe
 __all__ = [
     "Images",
     "Picture",
+    "coloured",
     "few",
     "from_arrays",
     "hold_out",

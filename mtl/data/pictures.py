@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl.data.pixels import Source
+from mtl.data.pixels import Source, channels
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 _PART = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
@@ -143,6 +143,27 @@ def labelled(pictures: Sequence[Picture], **columns: Sequence[Any]) -> list[Pict
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     pairs = zip(pictures, rows or [{}] * len(pictures), strict=True)
     return [replace(picture, labels={**picture.labels, **row}) for picture, row in pairs]
+
+
+def coloured(pictures: Sequence[Picture]) -> int:
+    """Count the channels that a network needs for pictures: 3 where any is coloured, else 1.
+
+    Those that cannot be read do not count. Raises ValueError where none can, or there is none.
+
+    >>> coloured(from_arrays(np.zeros((3, 8, 8), np.uint8), [0, 1, 2], "made"))
+    1
+    """
+    found, problem = 0, "there is none"
+    for picture in pictures:
+        try:
+            found = max(found, channels(picture.source))
+        except ValueError as error:
+            problem = str(error)
+        if found == 3:
+            break
+    if not found:
+        raise ValueError(f"no picture can be read: {problem}")
+    return found
 
 
 def only(pictures: Sequence[Picture], classes: Collection[str]) -> list[Picture]:

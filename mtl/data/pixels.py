@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")  # modes of Pillow's of one channel
 Source = Path | bytes | NDArray[Any] | Callable[[], Any]
 """A file, its bytes, an array, or what gives one of these or a picture of Pillow's when it is called."""
 
@@ -25,6 +26,16 @@ def read_pixels(source: Source) -> Tensor:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
         raise ValueError(f"pixels are {found.dtype} {found.shape}; give uint8 (H, W) or (H, W, 3)")
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def channels(source: Source) -> int:
+    """Tell whether `read_pixels` gives 1 or 3 channels; of files only the head is read. Raises as it does.
+
+    >>> channels(np.zeros((4, 4), np.uint8))
+    1
+    """
+    found = _opened(source, lambda image: np.array(1 if image.mode in GREY else 3))
+    return int(found) if found.ndim == 0 else 1 if found.ndim == 2 else found.shape[2]
 
 
 def read_map(source: Source) -> Tensor:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtl.data.pictures import read_folder
+from mtl.data.pictures import Picture, coloured, read_folder
+from mtl.data.pixels import channels, read_pixels
 
 
 def write(root, *names):
@@ -53,3 +54,28 @@ def test_folders_that_are_not_so_deep_are_refused(tmp_path):
     (root / "dog" / "poodle").mkdir()
     with pytest.raises(ValueError, match=r"dog/poodle holds no image \(\.png"):
         read_folder(root, 2)
+
+
+# Colours
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_channels_are_those_that_the_pixels_have(mode, tmp_path):
+    image = Image.new(mode, (4, 4))
+    path = tmp_path / f"a.{'tif' if mode == 'CMYK' else 'png'}"
+    image.save(path)
+    for source in (path, path.read_bytes(), lambda: image.copy()):
+        assert channels(source) == len(read_pixels(source))
+    assert channels(read_pixels(path).permute(1, 2, 0).numpy()) == channels(path)
+
+
+def test_one_coloured_picture_makes_all_of_them_coloured(tmp_path):
+    broken, grey = tmp_path / "broken.png", np.zeros((4, 4), np.uint8)
+    broken.write_text("no picture")
+    bright = np.zeros((4, 4, 3), np.uint8)
+    made = [Picture(str(i), "a", source) for i, source in enumerate((broken, grey, bright))]
+    assert [coloured(made), coloured(made[:2])] == [3, 1]
+    with pytest.raises(ValueError, match=r"no picture can be read: .*broken.png is damaged"):
+        coloured(made[:1])
+    with pytest.raises(ValueError, match="there is none"):
+        coloured([])

@@ -127,6 +127,17 @@ def test_own_files_balances_and_numbers_of_pictures(recipe, learnt, files, tmp_p
     assert [each["signs"] for each, *_ in learnt if "signs" in each] == [4] * 8, "no old figures"
 
 
+def test_a_replaced_file_is_learnt_anew(recipe, learnt, files, tmp_path):
+    argv = [tmp_path / "out", "--data", files[0], "--counts", 2, "--smoke", "--fit.threads", 1]
+    for _ in range(2):
+        run(recipe, *argv)
+    assert len(learnt) == 2  # alone, and "together"
+    with np.load(files[0]) as held:
+        np.savez(files[0], **{name: array[::-1] for name, array in held.items()})
+    run(recipe, *argv)
+    assert len(learnt) == 4
+
+
 def test_first_tasks_and_parts_of_data_sets(recipe, learnt, files, tmp_path):
     argv = ["--data", files[0], "--split", 2, "--turns", "--tasks", "2,0,4", "--single", 1]
     argv += ["--counts", 1, "--seeds", 1, "--widths", 4, "--fit.steps", 1, "--fit.threads", 1]
