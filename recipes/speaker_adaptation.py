@@ -26,16 +26,16 @@ lhuc                     19.2 (1.2)                16.2 (1.5)   15.1 (1.5)     2
 lin+unsupervised                                   15.7 (2.1)   13.5 (2.6)    26
 ... with --settings.lm                              5.2 (4.0)                 26
 
-The language model is a bigram of the words that the recogniser was trained on, by `mtl lm` (commit 0dc6997);
-one word in six of the test is not among them. Three draws of the utterances (cfc3a9d), 1 and 10 of them: lin
-8.4 and 3.4, full 13.8 and 5.4. With 1 utterance also (95da692): lhuc+lin 8.3, lora 14.0, full+replay 14.2,
-full+l2sp 14.6, adapter 16.6, input+kl 17.3, bias 18.2, lin+unsupervised 19.8, lhuc+unsupervised 20.7 (0.3 more
-than without, -0.2 to 1.0 over voices): nothing harms beyond its interval.
+The language model is a bigram of the words that the recogniser was trained on, by `mtl lm` (commit
+0dc6997); one word in six of the test is not among them. Three draws of the utterances (cfc3a9d), 1 and 10
+of them: lin 8.4 and 3.4, full 13.8 and 5.4. With 1 utterance also (95da692): lhuc+lin 8.3, lora 14.0,
+full+replay 14.2, full+l2sp 14.6, adapter 16.6, input+kl 17.3, bias 18.2, lin+unsupervised 19.8,
+lhuc+unsupervised 20.7 (0.3 more than without, -0.2 to 1.0 over voices): nothing harms beyond its interval.
 
-The best closes 63, 84, 88 and 92 % of the gap to ordinary voices. True: input beats full with 10 (1.7, 0.9 to
-2.8), full beats top with 10 (8.3, 2.8 to 15.3), lin beats full with 1 (three draws: 5.4, 2.0 to 10.1) and with
-5 (3.2, 1.1 to 5.4). False: lhuc beats full with 1 (-5.7, -12.0 to -0.5), full+kl beats full with 40 (-2.7,
--5.4 to -0.8).
+The best closes 63, 84, 88 and 92 % of the gap to ordinary voices. True: input beats full with 10 (1.7, 0.9
+to 2.8), full beats top with 10 (8.3, 2.8 to 15.3), lin beats full with 1 (three draws: 5.4, 2.0 to 10.1)
+and with 5 (3.2, 1.1 to 5.4). False: lhuc beats full with 1 (-5.7, -12.0 to -0.5), full+kl beats full with
+40 (-2.7, -5.4 to -0.8).
 The default, two voices by three methods, took 236 s on two idle cores (efb49b6).
 """
 

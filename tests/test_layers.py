@@ -28,7 +28,7 @@ LAYERS = {
     " joined joint languages lessons load long looks loop made mix mtl naming polyglot predict prefix"
     " prepare problem progress pseudo recogniser rows sat senses sensitivity shift speakers spelling"
     " step stream strength study transfer update ways",
-    6: "across card cause commands/ diagnosis page plots report tally together __main__",
+    6: "across card cause commands/ diagnosis page plots report studies/ tally together __main__",
     7: "recipes/",
 }
 WHERE = "in LAYERS, tests/test_layers.py"

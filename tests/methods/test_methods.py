@@ -12,6 +12,7 @@ from toy import Spelled, assert_same_weights, model, train
 
 from mtl.batch import collate
 from mtl.method import Method, Totals
+from mtl.methods.compress import Compress
 from mtl.methods.conservative import Conservative
 from mtl.methods.l2sp import L2SP
 from mtl.methods.relation import Relation
@@ -25,6 +26,7 @@ class Entry(NamedTuple):
 
 
 METHODS = {
+    "compress": Entry(Compress, zero=True),
     "conservative": Entry(Conservative, zero=True),
     "l2sp": Entry(lambda: L2SP(alpha=0.1, beta=0.0), zero=True),
     "relation": Entry(Relation, zero=True),

@@ -1,0 +1,1 @@
+"""Studies: what recipes compare, where a recipe should not hold it: problems, ways to learn, verdicts."""
