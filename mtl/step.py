@@ -121,7 +121,7 @@ class Step(nn.Module):
                 sums[f"{name}/{term}"] = torch.stack([value.detach(), torch.ones_like(value)])
         if self.idle and torch.is_grad_enabled():
             losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
-        if totals.parts > 1 or (self.idle and not losses):
+        if totals.parts > 1 or (totals.processes > 1 and self.idle and not losses):
             # Accumulation: processes exchange gradients in the last part only, where a head that just
             # an earlier part used must not look unused. And a process that learns nothing takes part, too.
             touched = [

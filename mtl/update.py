@@ -27,6 +27,9 @@ class Update(NamedTuple):
     guilty: tuple[str, ...] = ()
 
 
+Buffers = list[tuple[nn.Module, str, Tensor]]
+
+
 class Updater:
     """Runs the phases of a step on this process' parts and moves the weights."""
 
@@ -34,6 +37,8 @@ class Updater:
         self.step, self.config, self.accelerator, self.steps = step, config, accelerator, steps
         self.phases = step.phases()
         self.depths = depths(step)
+        # Walking a network of many columns or heads in every step would cost as much as a small one does.
+        self.buffered = [module for module in step.modules() if module._buffers]
         self.held = {name: p for name, p in step.named_parameters() if p.requires_grad}
         step.model.trunk.checkpointing = config.checkpoint_blocks
         optimizer = torch.optim.AdamW(
@@ -102,20 +107,22 @@ class Updater:
             for name, parameter in self.held.items():
                 parameter.requires_grad_(self.depths[name] <= reached)
 
-    def _buffers(self) -> dict[str, Tensor]:
+    def _buffers(self) -> Buffers:
         """Copy what a forward pass may change besides gradients, such as running means."""
-        return {name: buffer.clone() for name, buffer in self.step.named_buffers()}
+        held = [(module, *item) for module in self.buffered for item in module._buffers.items()]
+        return [(module, name, b.clone()) for module, name, b in held if b is not None]
 
-    def _restore(self, buffers: Mapping[str, Tensor]) -> None:
+    def _restore(self, buffers: Buffers) -> None:
         with torch.no_grad():
-            for name, buffer in self.step.named_buffers():
-                buffer.copy_(buffers[name])
+            for module, name, before in buffers:
+                module.get_buffer(name).copy_(before)
 
     def _phase(self, phase: Phase, parts: list[Part], progress: float) -> Update:
         self.optimizer.zero_grad(set_to_none=True)
         apart = self.rows is not None and phase.tasks and self.rows.begin()
         outputs = (self._apart if apart else self._backward)(phase, parts, progress)
-        self._drop(phase, zeros=len(parts) > 1 or self.step.idle)
+        several = self.accelerator.num_processes > 1
+        self._drop(phase, zeros=len(parts) > 1 or (self.step.idle and several))
         norm = self.accelerator.clip_grad_norm_(phase.parameters, self.config.clip or math.inf)
         # The norm is of the reduced gradients, so all processes take the same decision.
         if norm is not None and not bool(torch.isfinite(torch.as_tensor(norm))):

@@ -16,6 +16,22 @@ held out of training.
 Languages are those of the embedded corpus, with test voices that are not learnt from; `--images` takes
 scikit-learn's digits in five pairs, and digits before others over coloured patches. Pictures in `--data` are
 learnt as pairs of classes of the first file and, where there are several, as a sequence of files.
+
+Results (commit 683629b, default: German with all of its utterances, then English and Spanish with 100 each;
+one seed, 736 s on one busy core). Character error in per cent, 100 test utterances each:
+
+                  German  English  Spanish  the later two  in the end, mean of three
+scratch             1.28    19.77    14.59          17.18                      11.88
+head only           1.28    42.88    32.37          37.63                      25.51
+tuned in turn       1.28    14.16    10.73          12.45                      55.47
+random column               25.65    17.24          21.45
+progressive         1.28    18.24    12.89          15.57                      10.81
+begun               1.28    15.24    10.39          12.81                       8.97
+
+Tuning in turn forgets 75 points of German and 66 of English; columns forget exactly nothing, their outputs
+stay the same to the bit. The later languages have 9.4 % (4.0 to 12.6) fewer errors than from scratch with
+progressive columns, and 25.4 % (20.7 to 29.9) with columns that begin with the first one's weights; a column
+beside one that never learnt has 25 % more. A new column trains 1.979 M weights, the second as the third.
 """
 
 import time
