@@ -65,7 +65,7 @@ class Described(Pooled):
 
     def _matrix(self, classes: Sequence[str], vectors: Vectors) -> Tensor:
         """Give the vectors as a matrix (C, A), or say what is wrong with them."""
-        _refuse_mismatch(classes, vectors)
+        refuse_mismatch(classes, vectors)
         for name, vector in zip(classes, vectors, strict=True):
             self.check(name, vector)
         return torch.tensor(np.asarray(vectors, dtype=np.float32))
@@ -106,7 +106,7 @@ def unit(vectors: ArrayLike) -> list[list[float]]:
     return scaled
 
 
-def _refuse_mismatch(classes: Sequence[str], vectors: Vectors) -> None:
+def refuse_mismatch(classes: Sequence[str], vectors: Vectors) -> None:
     """Raise ValueError where classes and vectors do not go together."""
     refuse_repeats(list(classes))
     if not len(classes) or len(classes) != len(vectors):

@@ -65,7 +65,7 @@ def split(galleries: Sequence[Gallery], classes: int, turns: bool = False) -> li
     for gallery in galleries:
         train, test = list(gallery.train), list(gallery.test)
         if turns:
-            train, test = _turned(train), _turned(test)
+            train, test = turned(train), turned(test)
         names = sorted({picture.label for picture in train})
         random.Random(gallery.name).shuffle(names)
         for start in range(0, len(names) - classes + 1, classes):
@@ -77,7 +77,8 @@ def split(galleries: Sequence[Gallery], classes: int, turns: bool = False) -> li
     return found
 
 
-def _turned(pictures: Sequence[Picture]) -> list[Picture]:
+def turned(pictures: Sequence[Picture]) -> list[Picture]:
+    """Give every picture in four directions, which are classes of their own."""
     return [
         Picture(f"{p.id}@{90 * turn}", f"{p.label}@{90 * turn}", _Turn(p, turn))
         for p in pictures

@@ -55,12 +55,13 @@ def _joins(char: str, phone: str) -> bool:
     """Say whether a character belongs to the phone, or the tones, before it."""
     if phone in (WORD, *STRESS):
         return False
-    if _is_tone(char) or _is_tone(phone[-1]):
-        return _is_tone(char) and _is_tone(phone[-1])
+    if is_tone(char) or is_tone(phone[-1]):
+        return is_tone(char) and is_tone(phone[-1])
     return _is_modifier(char) or phone[-1] in _TIES or all(map(_is_modifier, phone))
 
 
-def _is_tone(char: str) -> bool:
+def is_tone(char: str) -> bool:
+    """Say whether a character writes a tone: a tone letter or a digit."""
     return char in _TONES or unicodedata.category(char)[0] == "N"
 
 
@@ -69,5 +70,5 @@ def _is_modifier(char: str) -> bool:
 
 
 def _check(char: str, ipa: str) -> None:
-    if not (_is_tone(char) or _is_modifier(char) or unicodedata.category(char)[0] == "L"):
+    if not (is_tone(char) or _is_modifier(char) or unicodedata.category(char)[0] == "L"):
         raise ValueError(f"phonemes {ipa!r}: {char!r} (U+{ord(char):04X}) is no IPA; remove it")

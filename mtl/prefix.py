@@ -78,7 +78,7 @@ class Prefix:
         if draws < 1:
             raise ValueError(f"draws is {draws}; keep at least 1 augmentation of each example")
         self.data, self.draws, self.seconds, self.ids = data, draws, data.seconds, data.ids
-        self.cache = cache or Cache(dtype=torch.float32)
+        self.cache, self.unit = cache or Cache(dtype=torch.float32), getattr(data, "unit", 1)
         self._front = _Front(model, stream)
         self.block = self._front.block
         # As many frames as its input is padded to: dropout then draws as it would without a cache.

@@ -37,6 +37,7 @@ class Updater:
         self.step, self.config, self.accelerator, self.steps = step, config, accelerator, steps
         self.phases = step.phases()
         self.depths = depths(step)
+        self.began = False
         # Walking a network of many columns or heads in every step would cost as much as a small one does.
         self.buffered = [module for module in step.modules() if module._buffers]
         self.held = {name: p for name, p in step.named_parameters() if p.requires_grad}
@@ -55,8 +56,11 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * factor * group["scale"]
         self._unfreeze(index)
-        if not (self.step.training and self.step.model.training):  # with many heads, walking costs
-            self.step.train()
+        if self.config.unfreeze or not (
+            self.began and self.step.training and self.step.model.training
+        ):
+            self.step.train()  # frozen parts decide for themselves; in every step it would cost
+            self.began = True
         if self.config.diagnose and index % self.config.diagnose == 0:
             groups = self.optimizer.param_groups
             self.looks.look(parts, index / self.steps, groups, lambda: self._seed(index))

@@ -458,3 +458,14 @@ def test_a_batch_of_stored_inputs_runs_from_its_block():
     stored, raw = (collate([d.example(i) for i in range(3)]) for d in (data, Spelled()))
     assert isinstance(stored, Batch) and stored.inputs.shape[-1] == DIM
     torch.testing.assert_close(model("speech", stored).x, model("speech", raw).x, rtol=0, atol=1e-5)
+
+
+def test_episodes_stay_whole_behind_a_frozen_front():
+    class Pairs(Spelled):
+        unit = 2
+
+    kept = Prefix(Pairs(), frozen(), "speech")
+    assert kept.unit == 2 and Prefix(Spelled(), frozen(), "speech").unit == 1
+    for step in range(3):
+        drawn = [draw.example for draw in Stream(kept, 4.0).draws(step)]
+        assert drawn[1::2] == [index + 1 for index in drawn[::2]], "in pairs, as they belong"

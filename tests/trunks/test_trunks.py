@@ -15,7 +15,7 @@ SMALL = {  # a trunk's smallest useful settings; every file in mtl/trunks needs 
     "transformer": {"dim": 16, "depth": 2, "heads": 2, "expansion": 2},
 }
 # These take images or other libraries' input: tested in files of their own.
-FOREIGN = {"huggingface", "lenet", "resnet", "torchaudio", "torchvision"}
+FOREIGN = {"conv4", "huggingface", "lenet", "resnet", "torchaudio", "torchvision"}
 MADE = {"columns", "lowrank"}  # of other trunks, by edits
 
 
