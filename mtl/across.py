@@ -22,14 +22,17 @@ LAST = 4  # "to the end" is the last quarter of a history
 Figures = Mapping[str, Any]
 
 
-def tell(report: Report, results: Sequence[Result]) -> None:
-    """Add the table, claims, curves and maps, and as notes the warnings and what validators advise."""
+def tell(report: Report, results: Sequence[Result], harmful: bool = False) -> None:
+    """Add the table, claims, curves and maps, and as notes the warnings and what validators advise.
+
+    Where the shift is a control that no method can repair, the claim is that adaptation is `harmful`.
+    """
     for place in (TARGET, SOURCE):
         rows = [_at(result, place) for result in results]
         tally(report, rows, "{arm}".format_map, "{place}".format_map)
     found = _by_arm(results)
     for arm in _adapted(found):
-        report.claims += [_gain(results, arm), *_mixing(arm, found)]
+        report.claims += [_gain(results, arm, harmful), *_mixing(arm, found)]
     report.notes += [*_distances(found), *_warnings(found), *advice(found)]
     report.notes += skips([_at(r, TARGET) for r in results], "skipped", "target's test examples")
     report.notes += skips(results, "untrained", "training examples")
@@ -120,13 +123,15 @@ def _mean(runs: Mapping[int, Figures], of: Callable[[Figures], float]) -> float:
     return mean([of(figures) for figures in runs.values()])
 
 
-def _gain(results: Sequence[Result], arm: str) -> Claim:
+def _gain(results: Sequence[Result], arm: str, harmful: bool) -> Claim:
     at = [_at(result, TARGET) for result in results]
+    adapted, alone = {"arm": arm}, {"arm": SOURCE_ONLY}
+    if harmful:
+        return judge(
+            f"{arm}: less of the target is right than from the source alone", at, alone, adapted
+        )
     return judge(
-        f"{arm}: more of the target is right than from the source alone",
-        at,
-        {"arm": arm},
-        {"arm": SOURCE_ONLY},
+        f"{arm}: more of the target is right than from the source alone", at, adapted, alone
     )
 
 

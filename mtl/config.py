@@ -19,18 +19,22 @@ class Fit:
     """optimizer steps; 0 takes `epochs`"""
     epochs: float = 0.0
     """passes over the longest stream, used where `steps` is 0"""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """what moves the weights: AdamW, or gradient descent with `momentum`"""
+    momentum: float = 0.9
+    """of sgd; AdamW has its own"""
     lr: float = 2e-3
-    """peak learning rate of AdamW"""
+    """peak learning rate"""
     warmup: float = 0.1
     """share of the steps over which the learning rate rises"""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """how the learning rate falls after the warm-up"""
+    schedule: Literal["cosine", "linear", "constant", "inverse"] = "cosine"
+    """how the learning rate falls after the warm-up; inverse: to 1 / (1 + 10 p) ** 0.75 at share p of it"""
     lr_decay: float = 1.0
     """learning rate of each block as a share of the block above it; heads learn at `lr`"""
     unfreeze: int = 0
     """steps between unfreezing: heads first, then block by block from the top; 0 trains all at once"""
     weight_decay: float = 0.01
-    """decoupled weight decay, on matrices only"""
+    """weight decay, on matrices only: decoupled in AdamW, added to the gradient in sgd"""
     clip: float = 1.0
     """largest gradient norm; 0 does not clip"""
     accumulate: int = 1
@@ -67,6 +71,8 @@ class Fit:
     """train on the first N examples of each stream only, to see that the loss can fall"""
     max_skipped: int = 10
     """steps in a row whose loss or gradient is not finite before giving up"""
+    one_pass: bool = False
+    """run streams of one stem together, where inputs have one shape: batch norm then sees all of them"""
     checkpoint_blocks: bool = False
     """compute the trunk's blocks again in the backward pass: less memory, about a third more time"""
     dry_run: bool = True
@@ -91,11 +97,18 @@ class Fit:
             )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"fit.warmup is {self.warmup}; it is a share of the steps, 0 to 1")
+        if self.momentum >= 1:
+            raise ValueError(f"fit.momentum is {self.momentum}; it must be below 1")
 
     def decisive(self) -> dict[str, Any]:
         """Give the fields that change what is learnt: a run resumes only where they are equal."""
         free = {"keep", "log_every", "trackers", "threads", "workers", "max_skipped", "dry_run"}
         free |= {"checkpoint_blocks", "diagnose"}
+        # Fields that came later are left out where they change nothing, so that older runs go on.
+        later = {"optimizer", "momentum", "one_pass"}
+        free |= {
+            f.name for f in fields(self) if f.name in later and getattr(self, f.name) == f.default
+        }
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

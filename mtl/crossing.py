@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mtl.batch import Features
 from mtl.fit import Fitted
+from mtl.head import Task
 from mtl.model import Model
 from mtl.predict import extract
 from mtl.problem import figures
@@ -18,6 +19,7 @@ from mtl.score.flat import flat
 from mtl.score.validation import VALIDATORS, Held
 from mtl.shift import SOURCE, TARGET, TASK, Shift, unlabelled
 
+ASKED = "target label"
 LOOKED_AT = 500  # examples of a domain, whose features are compared
 MAPPED = 150  # and those drawn in the map
 ACCURACY = "/accuracy"  # ends the name under which a method reports its domain classifier
@@ -32,11 +34,15 @@ def measure(shift: Shift, fitted: Fitted, drawn: bool = False) -> dict[str, Any]
     `map`, points by domain where `drawn`; and what was `untrained`.
     """
     model = fitted.model
+    if (
+        ASKED not in model.tasks
+    ):  # the same head, now asked of the target, which had no task in training
+        model.add(Task(ASKED, TARGET, TASK, label="label"))
     sides: dict[str, Any] = {SOURCE: shift.source, TARGET: shift.target}
     found: dict[str, Any] = {
-        name: figures(model, side, side.test, SOURCE) for name, side in sides.items()
+        name: figures(model, side, side.test, name) for name, side in sides.items()
     }
-    tested = {name: _features(model, shift, _few(side.test)) for name, side in sides.items()}
+    tested = {n: _features(model, shift, _few(side.test), n) for n, side in sides.items()}
     found["distance"] = _distance(tested[SOURCE], tested[TARGET])
     held = _held(model, shift, tested[SOURCE])
     found["validators"] = {name: _score(score, held) for name, score in VALIDATORS.items()}
@@ -67,15 +73,15 @@ def _few(items: Sequence[Any]) -> list[Any]:
     return random.Random(1).sample(list(items), LOOKED_AT)
 
 
-def _features(model: Model, shift: Shift, items: Sequence[Any]) -> NDArray[np.float32]:
+def _features(model: Model, shift: Shift, items: Sequence[Any], stream: str) -> NDArray[np.float32]:
     """Give what the head reads of each: (N, D)."""
     side: Any = shift.source  # both prepare their items alike
-    return extract(model, side.data(model, unlabelled(items), stream=TARGET), TARGET)
+    return extract(model, side.data(model, unlabelled(items), stream=stream), stream)
 
 
 def _held(model: Model, shift: Shift, features: NDArray[np.float32]) -> Held:
     """Collect what validators look at."""
-    other = _features(model, shift, _few(shift.target.train))
+    other = _features(model, shift, _few(shift.target.train), TARGET)
     classes = shift.classes
     labels = np.array([classes.index(str(item.label)) for item in _few(shift.source.test)])
     logits = [_logits(model, rows) for rows in (features, other)]

@@ -73,7 +73,7 @@ def fit(
     with ExitStack() as stack:
         accelerator = make_accelerator(config, out)
         balance = Balance(model, config.balance, config.gramian) if config.balance else None
-        step = Step(model, methods, balance)
+        step = Step(model, methods, balance, config.one_pass)
         run = _Run(accelerator, step, streams, config, dev or {}, title)
         run.folder = run.checkpoint_folder(out, stack)
         return run.train(show)

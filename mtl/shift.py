@@ -1,25 +1,31 @@
 """Shift: a source with labels and a target whose labels only the test sees, as one network's problem."""
 
+import functools
 import importlib
 import inspect
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtl.data.channels import through
-from mtl.data.digits import blended, digits
-from mtl.data.images import Picture, hold_out
-from mtl.data.manifest import Utterance, read_manifest
-from mtl.data.pixels import read_pixels
-from mtl.data.synthetic import make_words
-from mtl.device import start_processes
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mtl.config import Fit
+from mtl.data.audio import open_audio
+from mtl.data.images import Picture
+from mtl.data.manifest import Utterance
+from mtl.data.pixels import Source, read_pixels
 from mtl.domains import Adapting
 from mtl.encoder import Encoder
 from mtl.head import Task
 from mtl.heads.classify import Classify
 from mtl.model import Model
+from mtl.ops import square
+from mtl.pretrained import pretrained
 from mtl.problem import Pictures, Recordings, read_problem
 from mtl.registry import names
 from mtl.stems.logmel import LogMel
@@ -35,14 +41,22 @@ SOURCE, TARGET, TASK = (
     "label",
 )  # two streams, and the task, which reads the source
 SOURCE_ONLY, TARGET_ONLY = "source-only", "target-only"
-SIDE = 28  # pixels that every picture is brought to
-WIDTH, DEPTH = 96, 2  # of the conformer that hears
-# Where a method looks: in the last two blocks, behind the last one, or at the scores, as its paper has it.
+SMALL = ("lenet", "resnet")  # networks of our own
+SIDE = 28  # pixels that they see
+WIDTH, DEPTH, HZ = 96, 2, 16_000  # of the conformer that hears
+FEW = 20  # recordings whose rate is looked at
+# Where a method looks, as its paper has it: behind convolutions or the last two blocks, or at the scores.
+# Others, and DDC, look behind the trunk.
 PLACES: Mapping[str, Mapping[str, Any]] = {
     "dan": {"at": (-2, -1), "scores": [TASK]},
     "coral": {"at": (), "scores": [TASK]},
-    "dann": {"at": -2},
+    "dann": {"at": -3},
 }
+# Ganin et al. 2016, section 5.2.2, but for the number of steps; plain descent does not train a conformer.
+PUBLISHED = Fit(
+    steps=800, optimizer="sgd", lr=0.01, schedule="inverse", warmup=0, weight_decay=0, clip=0
+)
+SPEECH = Fit(steps=600, lr=1e-3)
 Items = Sequence[Any]
 Side = Pictures | Recordings
 
@@ -65,23 +79,31 @@ class Shift(NamedTuple):
         return head.classes
 
     def network(self, kind: str) -> Model:
-        """Make a small network with one head, drawn from torch's random state.
+        """Make a network with one head, drawn from torch's random state.
 
-        `kind` is lenet or resnet for pictures; a conformer hears recordings.
+        `kind` is lenet or resnet, in whose place a conformer hears recordings, or what `mtl.pretrained`
+        takes. No task reads the target.
         """
-        stem: Encoder
-        trunk: Encoder
-        if isinstance(self.source, Recordings):
-            stem, trunk = LogMel(WIDTH), Conformer(WIDTH, DEPTH)
+        if kind not in SMALL:
+            stem, trunk, *_ = pretrained(kind)
+        elif isinstance(self.source, Recordings):
+            hz = min(HZ, *(_hz(side.train) for side in (self.source, self.target)))
+            stem, trunk = LogMel(WIDTH, hz, 80 if hz == HZ else 40), Conformer(WIDTH, DEPTH)
         else:
             first: list[Any] = [side.train[0] for side in (self.source, self.target)]
-            channels = max(len(read_pixels(picture.source)) for picture in first)
-            stem, trunk = Pixels(channels, SIDE, 32, kernel=5), LeNet(32, SIDE)
-            if kind == "resnet":
-                stem, trunk = Pixels(channels, SIDE, 16, stride=2), ResNet(16, [32, 64, 128])
-        kept = {"domains": stem}
+            stem, trunk = _seeing(kind, max(len(read_pixels(p.source)) for p in first))
         task = Task(TASK, SOURCE, Classify(self.classes), label="label")
-        return Model(kept, trunk, [task], dict.fromkeys((SOURCE, TARGET), "domains"))
+        return Model({"domains": stem}, trunk, [task], dict.fromkeys((SOURCE, TARGET), "domains"))
+
+    def small(self) -> "Shift":
+        """Keep pictures in the size that small networks see, so that no step scales them again."""
+        sides = [
+            Pictures(*([_small(p) for p in part] for part in (side.train, side.test)))
+            if isinstance(side, Pictures)
+            else side
+            for side in (self.source, self.target)
+        ]
+        return self._replace(source=sides[0], target=sides[1])
 
     def streams(self, model: Model, arm: str, batch: int, seed: int) -> dict[str, Stream]:
         """Give what an arm learns from: `batch` labelled examples per step, and as many of the target's.
@@ -100,7 +122,7 @@ class Shift(NamedTuple):
 def unlabelled(items: Items) -> list[Any]:
     """Take everything that is to be learnt off pictures or utterances.
 
-    >>> unlabelled(digits(8)[:1])[0].known()
+    >>> unlabelled([Picture("a", "seven", b"")])[0].known()
     {}
     """
     return [
@@ -114,14 +136,16 @@ def unlabelled(items: Items) -> list[Any]:
 def adapting(name: str, blocks: Sequence[str], weight: float | None = None) -> Adapting:
     """Make the method of `mtl/methods/<name>.py` for the streams of a `Shift`.
 
-    `weight` is its strength, by default its own. Raises ValueError for what is no method of adaptation.
+    `blocks` are those of the trunk, `weight` is its strength, by default its own. Raises ValueError for
+    what is no method of adaptation.
     """
     if name not in methods():
         raise ValueError(f"{name!r} adapts to no domain; choose from {', '.join(methods())}")
     places = dict(PLACES.get(name, {}))
     if "at" in places:
-        at = places["at"]
-        places["at"] = blocks[at] if isinstance(at, int) else [blocks[place] for place in at]
+        at, most = places["at"], len(blocks)  # of a shorter trunk the first block
+        named = [blocks[max(place, -most)] for place in ((at,) if isinstance(at, int) else at)]
+        places["at"] = named[0] if isinstance(at, int) else list(dict.fromkeys(named))
     strength = {} if weight is None else {"weight": weight}
     made: Adapting = _class(name)(SOURCE, TARGET, **places, **strength)
     return made
@@ -161,6 +185,17 @@ def weights_of(text: str) -> dict[str, float]:
     return found
 
 
+def for_speech(fit: Fit) -> Fit:
+    """Take the settings for speech wherever those for pictures were left as they are.
+
+    >>> chosen = for_speech(replace(PUBLISHED, steps=5))
+    >>> chosen.optimizer, chosen.steps
+    ('adamw', 5)
+    """
+    left = [name for name, value in vars(fit).items() if value == getattr(PUBLISHED, name)]
+    return replace(fit, **{name: getattr(SPEECH, name) for name in left})
+
+
 def read_shift(
     source: Sequence[Path], target: Sequence[Path], test: Sequence[Path], most: int
 ) -> Shift:
@@ -174,33 +209,6 @@ def read_shift(
     return paired(read_problem(source), read_problem(target, test), most)
 
 
-def written(most: int) -> Shift:
-    """Give scikit-learn's digits as source, and others of them over coloured patches as target."""
-    plain, coloured = hold_out(digits(SIDE), 0.6)
-    rest = [blended(part, seed) for seed, part in enumerate(hold_out(coloured, 0.35))]
-    return paired(Pictures(*hold_out(plain, 0.2)), Pictures(*rest), most)
-
-
-def spoken(channel: str, most: int, small: bool = False) -> Shift:
-    """Give English digits of synthetic voices as source, and others through a channel as target.
-
-    Raises ImportError without `mtl[corpus]`.
-    """
-    takes, test = (2, 1) if small else (76, 40)  # of each digit; there are 38 voices and 8
-    sides, state = list[Recordings](), start_processes()
-    for seed in (0, 1):
-        parts = make_words("en", range(10), takes, dev=0, test=test, seed=seed)
-        files = [parts["train"], parts["test"]]
-        if seed:
-            if state.is_main_process:
-                _ = [through(file, channel) for file in files]
-            state.wait_for_everyone()
-            files = [through(file, channel) for file in files]
-        train, held = map(read_manifest, files)
-        sides.append(Recordings(train, held))
-    return paired(sides[0], sides[1], most)
-
-
 def paired(source: Side, target: Side, most: int = 2000) -> Shift:
     """Make two problems one. Raises ValueError where they do not fit."""
     source, target = _classed(source, most), _classed(target, most)
@@ -212,6 +220,37 @@ def paired(source: Side, target: Side, most: int = 2000) -> Shift:
             f"the target has class {strange[0]!r}, which the source lacks: nothing can tell it; drop it"
         )
     return Shift(source, target, tuple(dict.fromkeys([*source.notes, *target.notes])))
+
+
+def _seeing(kind: str, channels: int) -> tuple[Encoder, Encoder]:
+    if kind == "resnet":
+        return Pixels(channels, SIDE, 16, stride=2), ResNet(16, [32, 64, 128])
+    stem = Pixels(channels, SIDE, 32, kernel=5, padded=False)
+    # As `LeNet` wants its maps; and its own convolution is twice as fast so.
+    return stem.to(memory_format=torch.channels_last), LeNet()  # type: ignore[call-overload]
+
+
+def _small(picture: Picture) -> Picture:
+    return replace(picture, source=functools.cache(functools.partial(_scaled, picture.source)))
+
+
+def _scaled(source: Source) -> NDArray[np.uint8]:
+    """Bring a picture to SIDE pixels: bytes (SIDE, SIDE, 1 or 3)."""
+    pixels = read_pixels(source)
+    if pixels.shape[1:] != (SIDE, SIDE):
+        pixels = (square(pixels, len(pixels), SIDE) * 255).round().byte()
+    scaled: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().numpy()
+    return scaled
+
+
+def _hz(items: Items) -> int:
+    """Give the sample rate of the first recordings, the lowest: no band then tells domains apart."""
+    rates = [HZ]
+    for file in [u.audio for u in items[:FEW] if u.audio is not None]:
+        # What cannot be read is named later, with all that is left out.
+        with suppress(ValueError), open_audio(file) as recording:
+            rates.append(recording.hz)
+    return min(rates)
 
 
 def _classed(side: Side, most: int) -> Side:

@@ -15,6 +15,7 @@ from mtl.batch import Batch, Labels
 from mtl.head import Task
 from mtl.method import Method, Phase, Totals, View
 from mtl.model import Model
+from mtl.passes import one_by_one, together
 
 TRAIN = "train"
 TOUCH = "touch."  # no task may be named so
@@ -48,7 +49,8 @@ class Step(nn.Module):
 
     The objective of a stream is the mean over the examples of the GLOBAL batch of the sum of its tasks'
     losses times their weights: an example counts the same whichever task labels it, whichever process
-    or accumulation part holds it. Method terms are averaged over processes and parts.
+    or accumulation part holds it. Method terms are averaged over processes and parts. With `one_pass`,
+    streams of one stem run together, see `mtl.passes`.
     """
 
     def __init__(
@@ -56,8 +58,12 @@ class Step(nn.Module):
         model: Model,
         methods: Mapping[str, Method] | None = None,
         balance: Balance | None = None,
+        one_pass: bool = False,
     ) -> None:
         super().__init__()
+        if one_pass and any(made["name"] == "domain_norm" for made in model.edits):
+            raise ValueError("domain_norm needs a pass for each stream: leave out fit.one_pass")
+        self.one_pass = one_pass
         self.model = model
         self.balance = balance
         self.methods = nn.ModuleDict(dict(methods or {}))
@@ -96,10 +102,9 @@ class Step(nn.Module):
         for method in self._methods().values():
             batches = method.inputs(batches)
         taps = {tap for method in self._methods().values() for tap in method.taps}
-        features = {
-            stream: self.model(stream, batch, taps | self._task_taps(stream, batch))
-            for stream, batch in batches.items()
-        }
+        wanted = {name: taps | self._task_taps(name, batch) for name, batch in batches.items()}
+        run = together if self.one_pass else one_by_one
+        features = run(self.model, batches, wanted)
         view = View(phase, batches, features, {}, {}, self.model, progress, totals)
         losses: dict[str, Tensor] = {}
         sums: dict[str, Tensor] = {}

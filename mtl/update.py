@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from mtl.batch import Batch
 from mtl.config import Fit
-from mtl.encoder import Encoder
 from mtl.looks import Looks
 from mtl.method import Phase, Totals
+from mtl.optimizer import depths, make_optimizer, rate
 from mtl.rows import Rows
 from mtl.step import TOUCH, Output, Step
 from mtl.stream import Part
@@ -42,13 +42,11 @@ class Updater:
         self.buffered = [module for module in step.modules() if module._buffers]
         self.held = {name: p for name, p in step.named_parameters() if p.requires_grad}
         step.model.trunk.checkpointing = config.checkpoint_blocks
-        optimizer = torch.optim.AdamW(
-            _groups(step, config), lr=config.lr, betas=(0.9, 0.98), fused=True
-        )
-        self.wrapped, self.optimizer = accelerator.prepare(step, optimizer)
+        self.wrapped, self.optimizer = accelerator.prepare(step, make_optimizer(step, config))
         balance = step.balance
         self.rows = Rows(balance, step, accelerator) if balance and balance.gradients else None
         self.looks = Looks(step, accelerator, self.phases[0])
+        step.train()  # what is frozen rests
 
     def run(self, index: int, parts: list[Part]) -> Update:
         """Run step `index`. A phase that is not finite leaves its weights, and all buffers, as they were."""
@@ -56,11 +54,9 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * factor * group["scale"]
         self._unfreeze(index)
-        if self.config.unfreeze or not (
-            self.began and self.step.training and self.step.model.training
-        ):
-            self.step.train()  # frozen parts decide for themselves; in every step it would cost
-            self.began = True
+        # With many heads it costs to walk all modules in every step.
+        if self.config.unfreeze or not (self.step.training and self.step.model.training):
+            self.step.train()
         if self.config.diagnose and index % self.config.diagnose == 0:
             groups = self.optimizer.param_groups
             self.looks.look(parts, index / self.steps, groups, lambda: self._seed(index))
@@ -220,9 +216,8 @@ class Updater:
         rank = self.accelerator.process_index
         draw = np.random.default_rng([self.config.seed, index, rank, 3]).integers(2**62)
         if self.accelerator.device.type == "cpu":
-            torch.default_generator.manual_seed(
-                int(draw)
-            )  # the other takes a stack, 1 ms, for devices
+            # torch.manual_seed keeps a stack, 1 ms, for devices that are not there
+            torch.default_generator.manual_seed(int(draw))
         else:
             torch.manual_seed(int(draw))
 
@@ -239,62 +234,3 @@ def _out_of_memory(error: BaseException) -> bool:
     """Recognise what devices and the processor raise; the latter has no class of its own."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or "allocate memory" in str(error)
-
-
-def rate(index: int, steps: int, warmup: float, schedule: str) -> float:
-    """Give the learning rate's factor at a step: a linear rise, then the schedule's fall.
-
-    >>> [round(rate(index, 10, 0.2, "linear"), 3) for index in (0, 1, 2, 6, 9)]
-    [0.5, 1.0, 1.0, 0.5, 0.125]
-    """
-    rise = round(warmup * steps)
-    if index < rise:
-        return (index + 1) / rise
-    fallen = (index - rise) / max(steps - rise, 1)
-    falls = {"constant": 1.0, "linear": 1 - fallen, "cosine": (1 + math.cos(math.pi * fallen)) / 2}
-    return falls[schedule]
-
-
-def depths(step: nn.Module) -> dict[str, int]:
-    """Count for each parameter of a `Step` how many blocks it lies below the heads.
-
-    Heads and methods are at 0, the last block and what follows it at 1, stems and what leads to the
-    first block deepest.
-    """
-    trunk = cast(Encoder, step.get_submodule("model.trunk"))
-    blocks = list(trunk.blocks)
-    found = {}
-    for name, _ in step.named_parameters():
-        place = name.removeprefix("model.").split(".")
-        depth = 0
-        if place[0] == "stems" or place[0] == "trunk":
-            depth = len(blocks) + 1
-        if place[0] == "trunk" and place[1] in ("blocks", "after"):
-            depth = len(blocks) - blocks.index(place[2])
-        elif any(f"{name}.".startswith(f"model.trunk.{last}.") for last in trunk.last):
-            depth = 1
-        found[name] = depth
-    return found
-
-
-def _groups(step: nn.Module, config: Fit) -> list[dict[str, Any]]:
-    """Group parameters by depth, for layer-wise rates, and by decay: on matrices only, since biases,
-    norms and scales have no reason to be small.
-    """
-    trainable = {name: p for name, p in step.named_parameters() if p.requires_grad}
-    if not trainable:
-        raise ValueError("nothing to train: every parameter is frozen")
-    below = depths(step) if config.lr_decay < 1 else dict.fromkeys(trainable, 0)
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
-    for decayed in (True, False):
-        for name, parameter in trainable.items():
-            if (parameter.dim() > 1) == decayed:
-                groups.setdefault((below[name], decayed), []).append(parameter)
-    return [
-        {
-            "params": members,
-            "weight_decay": config.weight_decay if decayed else 0.0,
-            "scale": config.lr_decay**depth,
-        }
-        for (depth, decayed), members in groups.items()
-    ]

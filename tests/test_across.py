@@ -69,6 +69,20 @@ def test_each_method_is_judged_by_what_it_gains_and_by_the_distance(report):
     assert len(claims) == 6, "two for each of three methods, none for the others"
 
 
+def test_of_a_control_the_opposite_is_claimed():
+    results = [
+        run(arm, seed, ARMS[arm]["right"][seed], 1.0)
+        for seed in range(3)
+        for arm in ("source-only", "dann", "dan")
+    ]
+    report = Report("test", 0, {})
+    tell(report, results, harmful=True)
+    claims = {claim.claim: (claim.verdict, claim.difference) for claim in report.claims}
+    name = "{}: less of the target is right than from the source alone"
+    assert claims[name.format("dan")] == ("true", pytest.approx(0.3))
+    assert claims[name.format("dann")] == ("false", pytest.approx(-0.2))
+
+
 def test_negative_transfer_is_said_with_its_likelier_cause(report):
     (data,) = [note for note in report.notes if note.startswith("dan: NEGATIVE")]
     (method,) = [note for note in report.notes if note.startswith("ddc: NEGATIVE")]

@@ -8,11 +8,14 @@ import torch
 from test_shift import pictures
 
 from mtl.config import Fit
-from mtl.crossing import measure
-from mtl.fit import fit
+from mtl.crossing import ASKED, measure
+from mtl.fit import Fitted, fit
 from mtl.predict import predict
 from mtl.problem import Pictures
-from mtl.shift import SOURCE, TARGET, Shift, adapting, paired, unlabelled
+from mtl.shift import SOURCE, TARGET, TASK, Shift, adapting, paired, unlabelled
+from mtl.tune.domain_norm import domain_norm
+
+TASKS = {SOURCE: TASK, TARGET: ASKED}
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +38,9 @@ def test_figures_are_those_of_the_predictions(shift, fitted):
     found = json.loads(json.dumps(measure(shift, fitted, drawn=True)))
     held = {SOURCE: shift.source.test, TARGET: shift.target.test}
     for name, items in held.items():
-        data = shift.source.data(fitted.model, items, stream=SOURCE)
-        answers = predict(fitted.model, data, SOURCE)
-        right = [
-            a.predictions["label"].value == p.label for a, p in zip(answers, items, strict=True)
-        ]
+        task, data = TASKS[name], shift.source.data(fitted.model, items, stream=name)
+        answers = predict(fitted.model, data, name)
+        right = [a.predictions[task].value == p.label for a, p in zip(answers, items, strict=True)]
         assert found[name]["value"] == pytest.approx(np.mean(right))
         assert found[name]["metric"] == "accuracy" and found[name]["n"] == len(items)
     assert found["validators"]["source accuracy"] == pytest.approx(found[SOURCE]["value"])
@@ -80,3 +81,24 @@ def test_too_few_examples_leave_out_what_needs_more(shift, fitted):
     found = measure(small, fitted)
     assert found["distance"] is None and found["validators"]["importance-weighted"] is None
     assert found["validators"]["entropy"] is not None
+
+
+def test_each_domain_is_measured_by_its_own_statistics(shift):
+    torch.manual_seed(0)
+    model = shift.network("lenet")
+    model.stems["domains"].convolution = torch.nn.Sequential(
+        model.stems["domains"].convolution, torch.nn.BatchNorm2d(32)
+    )
+    domain_norm(model, [SOURCE, TARGET])
+    norm = model.stems["domains"].convolution[1]
+    norm.running_var[0] = 1e12  # of the source: all features become the same
+    found = measure(shift, Fitted(model.eval(), 0, "last", 0.0), drawn=False)
+    assert found["source"]["value"] == 0.5, "one class for all of two"
+    sure = {}
+    for name, task in TASKS.items():
+        data = shift.target.data(model, shift.target.train, stream=name)
+        answers = predict(model, data, name)
+        most = np.array([a.predictions[task].confidence for a in answers])
+        sure[name] = (most * np.log(most) + (1 - most) * np.log(1 - most)).mean()
+    assert found["validators"]["entropy"] == pytest.approx(sure[TARGET], abs=1e-7)
+    assert sure[TARGET] != pytest.approx(sure[SOURCE], abs=1e-5)

@@ -17,17 +17,17 @@ ROOT = Path(__file__).parents[1]
 # A place is a folder ("data/") or a module right below mtl/; "mtl" is what `import mtl` gives.
 # A module imports only lower layers.
 LAYERS = {
-    0: "apart atomic batch decoder gather lateral layers measures ops packing phones text balance/"
+    0: "apart atomic batch chain decoder gather lateral layers measures ops packing phones text balance/"
     " cluster/ instances/ score/",
     1: "articulation automodel described encoder exemplar grown head hub members model pieces pooled"
     " registry routed foreign/",
     2: "stems/ trunks/ heads/ data/ decode/ config metrics",
     3: "domains lexicon method pretrained vocabulary",
     4: "methods/ tune/",
-    5: "adapt balancing checkpoint crossing decoding delta device enrol episodes evaluate fit gallery"
-    " joined joint languages lessons load long looks loop made mix mtl naming polyglot predict prefix"
-    " prepare problem progress pseudo recogniser rows sat senses sensitivity shift speakers spelling"
-    " step stream strength study transfer unheard update ways",
+    5: "adapt advice balancing checkpoint crossing decoding delta device enrol episodes evaluate fit"
+    " gallery joined joint languages lessons load long looks loop made mix mtl naming optimizer passes"
+    " polyglot predict prefix prepare problem progress pseudo recogniser rows sat scored senses"
+    " sensitivity shift speakers spelling step stream strength study transfer unheard units update ways",
     6: "across card cause commands/ diagnosis page plots report studies/ tally together __main__",
     7: "recipes/",
 }

@@ -1,32 +1,34 @@
 """shift: who sees which labels, where methods look, and what is refused."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 from mtl.data.images import from_arrays
 from mtl.data.manifest import Utterance
+from mtl.data.pixels import read_pixels
 from mtl.methods.coral import CORAL
 from mtl.methods.dan import DAN
 from mtl.methods.dann import DANN
+from mtl.ops import square
 from mtl.problem import Pictures, Recordings
 from mtl.shift import (
     SOURCE,
     SOURCE_ONLY,
     TARGET,
     TARGET_ONLY,
+    TASK,
     adapting,
     methods,
     paired,
     read_shift,
-    spoken,
     unlabelled,
     weights_of,
-    written,
 )
 from mtl.stream import Parts
 
@@ -99,12 +101,65 @@ def test_speech_learns_labels_as_texts_and_not_what_is_said():
     assert streams[SOURCE].batch == 1.0, "two utterances of half a second"
 
 
+@pytest.fixture
+def heard_at(monkeypatch):
+    """Utterances whose files say that they have the sample rate which is in their name."""
+
+    @contextmanager
+    def opened(path):
+        yield SimpleNamespace(hz=int(path.stem))
+
+    monkeypatch.setattr("mtl.shift.open_audio", opened)
+    return lambda *rates: Recordings(
+        [said(str(hz), n) for n, hz in enumerate(rates)], [said("8", 0)]
+    )
+
+
+def test_both_domains_are_heard_at_the_lower_rate(heard_at):
+    for rates, hz, bins in (((44100, 16000), 16000, 80), ((22050, 8000), 8000, 40)):
+        sides = heard_at(16000, 48000), heard_at(*rates)
+        for source, target in (sides, sides[::-1]):
+            stem = paired(source, target).network("lenet").stem(SOURCE)
+            assert (stem.hz, stem.bins) == (hz, bins)
+
+
+def test_small_networks_keep_small_pictures(shift, monkeypatch):
+    small, reads = shift.small(), []
+    read = read_pixels
+    monkeypatch.setattr("mtl.shift.read_pixels", lambda source: reads.append(1) or read(source))
+    picture, whole = small.target.train[0], shift.target.train[0]
+    assert (picture.id, picture.label) == (
+        whole.id,
+        whole.label,
+    ) and picture.known() == whole.known()
+    first, again = read_pixels(picture.source), read_pixels(picture.source)
+    assert first.shape == (3, 28, 28) and first.dtype == torch.uint8 and torch.equal(first, again)
+    assert len(reads) == 1, "it is kept"
+    wanted = square(read_pixels(whole.source), 3, 28) * 255
+    assert (first - wanted).abs().max() <= 0.5
+    assert read_pixels(small.source.test[0].source).shape == (1, 28, 28), "grey stays grey"
+
+
+def test_a_trunk_from_elsewhere_sees_whole_pictures(shift):
+    model = shift.network("torchvision:shufflenet_v2_x0_5")
+    assert type(model.trunk).__name__ == "TorchVision" and model.head(TASK).classes == ["0", "1"]
+    assert shift.target.data(model, shift.target.train[:1], stream=TARGET).example(
+        0
+    ).input.shape == (
+        3,
+        224,
+        224,
+    )
+
+
 def test_methods_look_where_their_papers_do():
     blocks = ["b1", "b2", "b3"]
     made = {name: adapting(name, blocks) for name in methods()}
     assert set(made) == {"ddc", "dan", "coral", "cmd", "dann", "sdt"}
     assert all((m.source, m.target) == ((SOURCE,), (TARGET,)) for m in made.values())
-    assert made["dann"].at == "b2" and made["dan"].at == ("b2", "b3")
+    assert made["dann"].at == "b1" and made["dan"].at == ("b2", "b3")
+    assert adapting("dann", [f"b{n}" for n in range(8)]).at == "b5", "behind the third from the end"
+    assert (adapting("dann", ["b1", "b2"]).at, adapting("dan", ["b1"]).at) == ("b1", ("b1",))
     assert made["dan"].scores == made["coral"].scores == ("label",) and made["coral"].at == ()
     assert made["ddc"].at == made["cmd"].at == ("",)
     assert [type(made[n]) for n in ("dann", "dan", "coral")] == [DANN, DAN, CORAL]
@@ -121,35 +176,6 @@ def test_strengths_are_read():
     }.items():
         with pytest.raises(ValueError, match=message):
             weights_of(text)
-
-
-def test_embedded_domains_share_no_digit():
-    shift = written(most=50)
-    parts = [shift.source.train, shift.source.test, shift.target.train, shift.target.test]
-    plain = [{p.id.partition("~")[0] for p in part} for part in parts]
-    assert len(set().union(*plain)) == sum(map(len, plain))
-    assert len(parts[1]) == len(parts[3]) == 50 and min(map(len, parts[::2])) > 500
-    assert parts[0][0].source.ndim == 2 and parts[2][0].source.shape == (28, 28, 3)
-    assert shift.classes == list("0123456789")
-    assert [p.id for p in written(most=50).target.test] == [p.id for p in parts[3]]
-
-
-def test_embedded_speech_comes_through_the_channel(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path))
-    shift = spoken("telephone", most=9, small=True)
-    assert shift.classes == list("0123456789")
-    sizes = [len(part) for side in shift[:2] for part in (side.train, side.test)]
-    assert sizes == [20, 9, 20, 9]
-    homes = [
-        {u.audio.parent.name for u in part} for part in (shift.source.train, shift.target.train)
-    ]
-    assert homes[0] == {"train"} and all("-train-telephone-0" in name for name in homes[1])
-    power = []
-    for side in (shift.source, shift.target):
-        samples = np.concatenate([soundfile.read(u.audio)[0] for u in side.train])
-        spectrum = np.abs(np.fft.rfft(samples)) ** 2
-        power.append(spectrum[len(spectrum) // 2 :].sum() / spectrum.sum())  # above 4 kHz
-    assert power[1] < 0.01 * power[0]
 
 
 def test_domains_that_do_not_fit_are_refused(tmp_path):

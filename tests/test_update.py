@@ -7,9 +7,10 @@ from mtl.config import Fit
 from mtl.device import make_accelerator
 from mtl.heads.classify import Classify
 from mtl.method import Method
+from mtl.optimizer import depths, rate
 from mtl.step import Step
 from mtl.stream import Parts, Stream
-from mtl.update import Updater, depths
+from mtl.update import Updater
 
 
 def test_the_dry_run_changes_nothing():
@@ -200,3 +201,61 @@ def test_blocks_thaw_from_the_top_and_a_resumed_run_agrees(tmp_path):
     (tmp_path / "a" / "checkpoints" / "step-00000003").rename(half / "step-00000003")
     again = train(net=model(depth=2), out=tmp_path / "half", steps=8, **settings).model
     assert_same_weights(whole, again)
+
+
+def test_the_inverse_schedule_is_that_of_the_paper():
+    """Ganin et al. 2016: rate 0.01 / (1 + 10 p)^0.75 at share p of the steps."""
+    wanted = [1.0, 6**-0.75, 11**-0.75]
+    assert [rate(step, 10, 0.0, "inverse") for step in (0, 5, 10)] == pytest.approx(wanted)
+    assert rate(0, 10, 0.2, "inverse") == 0.5 and rate(2, 10, 0.2, "inverse") == 1.0
+
+
+def test_sgd_moves_the_weights_by_hand():
+    """v = 0.8 v + g + decay w, w = w - lr v; the decay on matrices only."""
+    settings = {"schedule": "inverse", "warmup": 0.0, "clip": 0.0, "weight_decay": 0.1}
+    settings |= {"optimizer": "sgd", "momentum": 0.8, "lr": 0.05, "precision": "no", "threads": 1}
+    config = Fit(steps=3, **settings)
+    updater = Updater(Step(model()), config, make_accelerator(config), 3)
+    parts, speeds = Parts({"speech": Stream(Spelled(), 100.0)}, 0), {}
+    for step in range(3):
+        before = {n: (p.detach().clone(), p) for n, p in updater.held.items()}
+        updater.run(step, [parts[step, 0]])
+        factor = 0.05 / (1 + 10 * step / 3) ** 0.75
+        for name, (old, now) in before.items():
+            if now.grad is not None:
+                gradient = now.grad + 0.1 * old * (old.dim() > 1)
+                speeds[name] = gradient + 0.8 * speeds.get(name, torch.zeros_like(old))
+                torch.testing.assert_close(now.detach(), old - factor * speeds[name])
+    assert len(speeds) > 10 and any(speed.abs().sum() > 0 for speed in speeds.values())
+
+
+def test_momentum_goes_on_where_a_run_stopped(tmp_path):
+    def trained(out, checkpoints=()):
+        for name in checkpoints:
+            (out / "checkpoints").mkdir(parents=True)
+            (tmp_path / "a" / "checkpoints" / name).rename(out / "checkpoints" / name)
+        kind = {"optimizer": "sgd", "schedule": "inverse", "lr": 0.05, "save_every": 3}
+        return train(net=model(), out=out, steps=8, **kind).model
+
+    whole = trained(tmp_path / "a")
+    assert_same_weights(whole, trained(tmp_path / "half", ["step-00000003"]))
+    with pytest.raises(ValueError, match=r"fit.momentum \(None there, 0.5 here\)"):
+        train(net=model(), out=tmp_path / "a", steps=8, optimizer="sgd", momentum=0.5)
+
+
+def test_runs_from_before_the_choice_of_an_optimizer_go_on():
+    later = {"optimizer", "momentum", "one_pass"}
+    assert not later & set(Fit().decisive())
+    assert later & set(Fit(optimizer="sgd", one_pass=True).decisive()) == {"optimizer", "one_pass"}
+    with pytest.raises(ValueError, match=r"fit.momentum is 1.0; it must be below 1"):
+        Fit(momentum=1.0)
+
+
+def test_frozen_blocks_rest_until_they_thaw():
+    net = model(depth=2)
+    config = Fit(precision="no", unfreeze=1)
+    updater = Updater(Step(net), config, make_accelerator(config), 10)
+    parts = Parts({"speech": Stream(Spelled(), 100.0)}, 0)
+    for step, trained in enumerate((set(), {"b2"}, {"b1", "b2"})):
+        updater.run(step, [parts[step, 0]])
+        assert {name for name, block in net.trunk.blocks.items() if block.training} == trained

@@ -1,4 +1,4 @@
-"""list: name the stems, trunks, heads, balances, methods and tunings that there are.
+"""list: name the stems, trunks, heads, balances, methods, tunings and scores that there are.
 
 mtl list heads
 """
@@ -8,7 +8,10 @@ from argparse import ArgumentParser, Namespace
 from importlib.util import find_spec
 from pathlib import Path
 
-FOLDERS = ("stems", "trunks", "heads", "balance", "methods", "tune")
+FOLDERS = (
+    *("stems", "trunks", "heads", "balance", "methods", "tune"),
+    *("instances", "cluster", "score"),
+)
 
 
 def arguments(parser: ArgumentParser) -> None:

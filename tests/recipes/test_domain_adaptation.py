@@ -1,12 +1,16 @@
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
+
+from mtl.fit import Fitted
+from mtl.shift import for_speech
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "domain_adaptation.py"
 ARMS = ["source-only", "ddc", "dan", "coral", "cmd", "dann", "sdt", "target-only"]
@@ -37,6 +41,26 @@ def learnt(recipe, monkeypatch):
 
     monkeypatch.setattr(recipe, "fit", noted)
     return seen
+
+
+@pytest.fixture
+def given(recipe, monkeypatch):
+    """What runs were given that then do not train: settings, and the edits of their networks."""
+    seen = []
+
+    def noted(model, streams, config, methods, show):
+        seen.append((config, [edit["name"] for edit in model.edits]))
+        return Fitted(model.eval(), 0, "last", 0.0)
+
+    monkeypatch.setattr(recipe, "fit", noted)
+    monkeypatch.setattr(recipe, "measure", untrained)
+    return seen
+
+
+def untrained(shift, fitted, drawn):
+    right = {"metric": "accuracy", "value": 0.5, "n": 1, "counts": [[1.0, 1.0, "x"]]}
+    found = {"source": right, "target": right, "distance": None, "validators": {}}
+    return found | {"told": [], "map": {}, "untrained": {}}
 
 
 @pytest.fixture
@@ -125,6 +149,60 @@ def test_speech_with_labels(recipe, learnt, tmp_path):
     assert "label" not in learnt[1][0]["target"] and "label" in learnt[2][0]["source"]
 
 
+def test_pictures_are_learnt_as_published_and_speech_by_adamw(recipe, given, files, tmp_path):
+    run(recipe, tmp_path / "a", *files, "--method", "ddc", "--fit.threads", 1)
+    published = given[0][0]
+    assert (published.optimizer, published.momentum, published.lr) == ("sgd", 0.9, 0.01)
+    assert (published.schedule, published.steps) == ("inverse", 800)
+    assert published.warmup == published.weight_decay == published.clip == 0
+    chosen = for_speech(replace(published, lr=0.5, threads=1))
+    assert (chosen.optimizer, chosen.schedule, chosen.steps) == ("adamw", "cosine", 600)
+    assert (chosen.lr, chosen.threads, chosen.clip) == (0.5, 1, 1.0), "what was asked for stays"
+    assert len(given) == 9, "three arms, three seeds"
+    given.clear()
+    run(recipe, tmp_path / "b", *files, "--method", "ddc", "--full", "--fit.threads", 1)
+    assert sorted({config.seed for config, _ in given}) == [0, 1, 2, 3, 4]
+
+
+def test_statistics_of_batch_norm(recipe, given, files, tmp_path):
+    argv = [*files, "--method", "ddc", "--seeds", 1, "--network", "torchvision:shufflenet_v2_x0_5"]
+    for kind, edits, joint in (
+        ("own", ["domain_norm"], False),
+        ("joint", [], True),
+        ("separate", [], False),
+    ):
+        given.clear()
+        run(recipe, tmp_path, *argv, "--statistics", kind, "--fit.threads", 1)
+        assert [found for _, found in given] == [[], edits, []], "one domain alone needs none"
+        assert {config.one_pass for config, _ in given} == {joint}
+
+
+def test_own_statistics_are_learnt_and_tested(recipe, files, tmp_path):
+    argv = [*files, "--method", "ddc", "--seeds", 1, "--network", "torchvision:shufflenet_v2_x0_5"]
+    argv += ["--statistics", "own", "--batch", 2, "--most", 2, "--fit.steps", 1, "--fit.threads", 1]
+    found = run(recipe, tmp_path, *argv)
+    assert list(found["comparisons"]["target"]) == ["source-only", "ddc", "target-only"]
+
+
+@pytest.mark.parametrize("control", ["concept", "labels"])
+def test_a_control_changes_the_target_alone(control, recipe, files, tmp_path, monkeypatch):
+    seen = []
+    measure = recipe.measure
+    monkeypatch.setattr(
+        recipe,
+        "measure",
+        lambda shift, *rest, **more: seen.append(shift) or measure(shift, *rest, **more),
+    )
+    argv = [*files, "--method", "ddc", "--control", control, "--seeds", 2, "--batch", 4]
+    found = run(recipe, tmp_path, *argv, "--fit.steps", 1, "--fit.threads", 1)
+    source, target = seen[0].source.train, seen[0].target.train
+    assert [p.label for p in source] == ["0", "1"] * 8
+    wanted = {"concept": ["1", "0"] * 8, "labels": ["0", "1", *["0"] * 7]}[control]
+    assert sorted(p.label for p in target) == sorted(wanted)
+    (claim, _) = found["claims"]
+    assert claim["claim"] == "ddc: less of the target is right than from the source alone"
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -135,7 +213,8 @@ def test_speech_with_labels(recipe, learnt, tmp_path):
         (["--weights", "ddc=-1"], "weight is -1.0; it may not be below 0"),
         (["--source", "a.npz"], "--source and --target belong together: give both, or none"),
         (["--test", "a.npz"], "--source and --target belong together: give both, or none"),
-        (["--speech", "--source", "a.npz"], "--speech is embedded: leave out --source"),
+        (["--speech", "--source", "a.npz"], "--speech is the source: leave out --source"),
+        (["--speech", "--test", "a.npz"], "leave out --source; --test goes with --target"),
         (["--source", "a.npz", "--target", "b.npz"], "a.npz: no such file or folder"),
     ],
 )

@@ -1,0 +1,58 @@
+"""A model whose trunk is one batch norm, and batches of two domains, for tests of statistics."""
+
+import torch
+from torch import nn
+
+from mtl.batch import Batch, Features, Flow, Labels
+from mtl.encoder import Encoder
+from mtl.head import Task
+from mtl.heads.classify import Classify
+from mtl.model import Model
+from mtl.stems.pixels import Pixels
+
+DIM = 4
+
+
+class Normed(Encoder):
+    """Maps to normalised maps; what leaves are their places."""
+
+    maps, takes = "first", DIM
+
+    def __init__(self, norm: bool = True) -> None:
+        super().__init__(DIM)
+        self.norm = norm
+        self.blocks["b1"] = Norm(norm)
+
+    def rejoin(self, batch: Batch) -> Flow:
+        return self.enter(batch)
+
+    def leave(self, flow: Flow) -> Features:
+        return self.tap(flow)
+
+    def tap(self, flow: Flow) -> Features:
+        x = flow.x.flatten(2).mT
+        return Features(x, torch.full_like(flow.lengths, x.shape[1]))
+
+
+class Norm(nn.Module):
+    def __init__(self, norm: bool) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(DIM) if norm else nn.Conv2d(DIM, DIM, 1)
+
+    def forward(self, flow: Flow) -> Flow:
+        return flow._replace(x=self.norm(flow.x))
+
+
+def normed(norm=True):
+    """Two domains of pictures, the first with labels."""
+    torch.manual_seed(0)
+    task = Task("label", "source", Classify(["a", "b"]))
+    domains = dict.fromkeys(("source", "target"), "pictures")
+    return Model({"pictures": Pixels(1, 5, DIM)}, Normed(norm), [task], domains)
+
+
+def batch(count, shift=0.0, side=5, labelled=False):
+    g = torch.Generator().manual_seed(count)
+    x = torch.randn(count, 1, side, side, generator=g) * (1 + shift) + shift
+    labels = {"label": Labels(torch.arange(count) % 2)} if labelled else {}
+    return Batch(x, torch.full((count,), side), labels, torch.ones(count))
