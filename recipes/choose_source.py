@@ -29,7 +29,7 @@ from mtl.problem import Pictures, build, figures, learn, trained
 from mtl.report import Report
 from mtl.studies.chosen import SCRATCH, measure, tell
 from mtl.studies.varied import SHUFFLED, given, pictured, shuffled, spoken
-from mtl.study import study
+from mtl.study import contents, study
 from mtl.together import refuse_none
 from mtl.tune.layers import copy
 
@@ -131,7 +131,8 @@ def main(argv: list[str] | None = None) -> None:
 def _folder(config: Config) -> Path:
     """Name the folder of these settings."""
     fits = [config.source.decisive(), config.target.decisive()]
-    key = [*config.data, *config.deep, config.speech, config.smoke, config.count, config.most]
+    key = contents(*config.data)
+    key += [*config.data, *config.deep, config.speech, config.smoke, config.count, config.most]
     return config.out / digest(*key, *fits)
 
 

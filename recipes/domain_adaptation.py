@@ -56,7 +56,7 @@ from mtl.shift import (
     weights_of,
 )
 from mtl.studies.contrived import controlled, heard, spoken, written
-from mtl.study import study
+from mtl.study import contents, study
 from mtl.together import refuse_none
 from mtl.tune.domain_norm import domain_norm
 
@@ -138,8 +138,9 @@ def main(argv: list[str] | None = None) -> None:
         fitted = fit(model, streams, settings, methods=methods, show=False)
         return measure(shift, fitted, drawn=not cell.seed)
 
-    key: list[Any] = [config.source, config.target, config.test, config.speech and config.channel]
-    key += [config.smoke, config.weights, config.network, config.control, config.statistics]
+    key = contents(*config.source, *config.target, *config.test)
+    key += [config.speech and config.channel, config.smoke, config.weights, config.network]
+    key += [config.control, config.statistics]
     key += [config.batch, config.most, config.fit.decisive(), config.fit.log_every]
     every = dict.fromkeys([SOURCE_ONLY, *arms, TARGET_ONLY])
     cells = [Cell(arm, seed) for seed in range(config.seeds) for arm in every]

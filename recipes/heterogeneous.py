@@ -22,7 +22,7 @@ from mtl.device import start_processes
 from mtl.metrics import METRICS
 from mtl.report import Report
 from mtl.studies.unlike import ALONE, TOGETHER, Unlike, made, read
-from mtl.study import study
+from mtl.study import contents, study
 from mtl.tally import differences, over_seeds, skips, tally
 from mtl.together import numbers, refuse_none
 
@@ -94,7 +94,8 @@ def main(argv: list[str] | None = None) -> None:
         settings = replace(config.fit, seed=cell.seed)
         return unlike.run(model, items, settings, (config.seconds, config.source_seconds))
 
-    key = [*(file for each in files for file in each), max(counts), config.width, config.depth]
+    key = contents(*(file for each in files for file in each))
+    key += [max(counts), config.width, config.depth]
     key += [config.seconds, config.source_seconds, config.most, config.smoke]
     folder = config.out / digest(*key, config.fit.decisive()) / "cells"
     seeds = range(config.seeds)

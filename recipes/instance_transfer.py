@@ -34,7 +34,7 @@ from mtl.studies.reweighed import (
     agreement,
     repaired,
 )
-from mtl.study import study
+from mtl.study import contents, study
 from mtl.together import numbers, refuse_none
 
 
@@ -107,8 +107,9 @@ def main(argv: list[str] | None = None) -> None:
         cells += [Cell(SHIFT, way, kind, seed) for kind in SHIFTS for way in ways]
         cells += [Cell(LABELS, arm, f"{count}", seed) for count in counts for arm in ARMS]
         cells += [Cell(SIZES, arm, f"{size:g}", seed) for size in sizes for arm in ARMS]
-    key = [*config.source, *config.target, *config.test, config.labels, config.examples]
-    folder = config.out / digest(*key, config.most, config.smoke) / "cells"
+    key = contents(*config.source, *config.target, *config.test)
+    key += [config.labels, config.examples, config.most, config.smoke]
+    folder = config.out / digest(*key) / "cells"
     results = study(cells, run, folder, title="instances")
     report = Report("instance_transfer", 0, {}, start_processes().num_processes)
     tell(report, results)

@@ -26,7 +26,7 @@ from mtl.device import start_processes
 from mtl.report import Report
 from mtl.studies.sure import tell
 from mtl.studies.trials import ARMS, PIXELS, Net, learn, lettered, measure
-from mtl.study import study
+from mtl.study import contents, study
 from mtl.together import refuse_none
 
 FONTS = "fonts"
@@ -88,7 +88,8 @@ def main(argv: list[str] | None = None) -> None:
         model, fitted = learn(cell.arm, parts[cell.part], config.net, settings, warp)
         return measure(model, trials, warp, config.net.views) | {"untrained": fitted.skipped}
 
-    key = [config.data, config.trials, config.smoke, config.net, config.warp, config.fit.decisive()]
+    key = contents(config.data or "")
+    key += [config.trials, config.smoke, config.net, config.warp, config.fit.decisive()]
     folder = config.out / digest(*key) / "cells"
     seeds = range(config.seeds)
     cells = [Cell(p, arm, seed) for seed in seeds for p in parts for arm in (PIXELS, *arms)]

@@ -34,7 +34,7 @@ from mtl.studies.clustering import FIRST, agreement, problems
 from mtl.studies.gained import CLUSTERS, LABELS, SPEECH, tell
 from mtl.studies.taught import WAYS, Bench, Code, Settings
 from mtl.studies.wordless import SCRATCH, TAUGHT, made_speech, pretrained, read_speech, recognise
-from mtl.study import study
+from mtl.study import contents, study
 from mtl.together import numbers, refuse_none
 
 
@@ -94,8 +94,9 @@ def main(argv: list[str] | None = None) -> None:
             each.steps = 2
     refuse_none(seeds=config.seeds, most=config.most)
     counts = numbers(config.counts or ("60" if config.speech else "10"))
-    key = [*config.unlabelled, *config.data, *config.test, config.speech, config.smoke, config.most]
-    key += [config.units, config.code, config.pictures.decisive()]
+    key = contents(*config.unlabelled, *config.data, *config.test)
+    key += [config.speech, config.smoke, config.most, config.units]
+    key += [config.code, config.pictures.decisive()]
     key += [config.pretrain.decisive(), config.tune.decisive()]
     folder = config.out / digest(*key)
     made = _speech(config, counts, folder) if config.speech else _pictures(config, counts)

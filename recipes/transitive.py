@@ -34,7 +34,7 @@ from mtl.studies.transit import (
     turned,
 )
 from mtl.studies.varied import given
-from mtl.study import Result, study
+from mtl.study import Result, contents, study
 from mtl.tally import judge, tally
 from mtl.together import refuse_none
 
@@ -96,7 +96,8 @@ def main(argv: list[str] | None = None) -> None:
         made = journey(cell.seed)
         return made.run(cell.arm) | {"refused": made.refusal() if cell.arm == CHAIN else ""}
 
-    key = [*config.data, source, target, config.close, config.most, config.smoke]
+    key = contents(*config.data)
+    key += [source, target, config.close, config.most, config.smoke]
     folder = config.out / digest(*key) / "cells"
     cells = [Cell(arm, seed) for seed in range(config.seeds) for arm in ARMS]
     results = study(cells, run, folder, title="transitive")

@@ -31,7 +31,7 @@ from mtl.data.speech import Speech
 from mtl.device import start_processes
 from mtl.report import Report
 from mtl.studies.wordlists import Heard, counted, deal, numbered
-from mtl.study import Result, study
+from mtl.study import Result, contents, study
 from mtl.tally import over_seeds, skips, tally
 from mtl.together import refuse_none
 from mtl.unheard import ATTRIBUTES, PHONEMES, TASK, Ear, learn, listener, recognise, spellings
@@ -105,7 +105,8 @@ def main(argv: list[str] | None = None) -> None:
                 ways[way] = recognise(model, tests, wanted, said)
         return {"langs": figures, "untrained": fitted.skipped}
 
-    key = [config.data, *parts, config.sentences, config.smoke, config.ear, config.fit.decisive()]
+    key = contents(config.data or "")
+    key += [*parts, config.sentences, config.smoke, config.ear, config.fit.decisive()]
     folder = config.out / digest(*key) / "cells"
     seeds = range(config.seeds)
     cells = [Cell(kind, left, seed) for seed in seeds for left in turns for kind in WAYS]

@@ -27,7 +27,7 @@ from mtl.data.speech import Speech
 from mtl.device import start_processes
 from mtl.report import Report
 from mtl.studies.wordlists import Heard, choose, read_words, recorded, synthetic
-from mtl.study import Result, study
+from mtl.study import Result, contents, study
 from mtl.tally import judge, skips, tally
 from mtl.together import refuse_none
 from mtl.unheard import CHARS, PHONEMES, TASK, Ear, learn, listener, recognise, spellings
@@ -103,7 +103,8 @@ def main(argv: list[str] | None = None) -> None:
         }
         return {"among": figures, "untrained": fitted.skipped}
 
-    key = [config.words, config.data, config.lang, config.unheard, config.takes, config.sentences]
+    key = contents(config.words or "", config.data or "")
+    key += [config.lang, config.unheard, config.takes, config.sentences]
     folder = config.out / digest(*key, config.smoke, config.ear, config.fit.decisive()) / "cells"
     cells = [Cell(arm, d, seed) for seed in parts for d in parts[seed].train for arm in arms]
     results = study(cells, run, folder, title="unheard words")

@@ -26,7 +26,7 @@ from mtl.report import Report
 from mtl.studies.bias import tell
 from mtl.studies.unseen import ARMS, Way, measure
 from mtl.studies.worlds import Split, World, composed, read_world
-from mtl.study import study
+from mtl.study import contents, study
 from mtl.together import refuse_none
 
 EMBEDDED = "softmax,eszsl,one-hot,softmax+g,squared+g"
@@ -89,7 +89,8 @@ def main(argv: list[str] | None = None) -> None:
         world, split = splits(cell.seed)
         return measure(cell.arm, split, world, config.way, replace(config.fit, seed=cell.seed))
 
-    key = [config.data, config.attributes, config.unseen, config.count, config.test, config.way]
+    key = contents(config.data or "")
+    key += [config.attributes, config.unseen, config.count, config.test, config.way]
     folder = config.out / digest(*key, config.fit.decisive(), config.fit.log_every) / "cells"
     cells = [Cell(arm, seed) for seed in range(config.seeds) for arm in arms]
     results = study(cells, run, folder, title="zero-shot")
