@@ -100,6 +100,9 @@ def test_a_folder_of_classes_and_one_with_metadata(tmp_path):
 def test_what_is_not_there_is_named(saved, tmp_path):
     with pytest.raises(ValueError, match="no split 'dev'; --split can be: train, test"):
         read_hf(saved, "dev")
+    with pytest.raises(ValueError, match="test: has no splits, so it is train, not 'test'; ask"):
+        read_hf(saved / "test", "test", image="img")
+    assert [p.id for p in read_hf(saved / "test", image="img")] == ["train:0"]
     with pytest.raises(ValueError, match=r"d: which column is the picture\? give image=.*img"):
         read_hf(saved)
     with pytest.raises(ValueError, match="d: has no column 'photo'; it has: img, label"):

@@ -79,8 +79,9 @@ def load(ask: Ask) -> Any:
         if split not in found:
             raise ValueError(f"{path}: has no split {split!r}; --split can be: {', '.join(found)}")
         return found[split]
-    if ask.split and str(found.split or ask.split) != ask.split:
-        raise ValueError(f"{path}: is the split {found.split}, not {ask.split!r}")
+    if ask.split not in ("", str(found.split or "train")):
+        what = f"is the split {found.split}" if found.split else "has no splits, so it is train"
+        raise ValueError(f"{path}: {what}, not {ask.split!r}; ask for that one")
     return found
 
 
