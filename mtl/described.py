@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mtl.head import Prediction, Scores
-from mtl.pooled import Pooled, refuse_repeats
+from mtl.pooled import Pooled, no_class, refuse_repeats
 
 Vectors = Sequence[Sequence[float]]
 
@@ -77,6 +77,10 @@ class Described(Pooled):
             known = "described only" if label in self.classes else "not known"
             raise ValueError(f"class {label!r} is {known}; this head learns: {', '.join(learnt)}")
         return torch.tensor(learnt.index(label))
+
+    def unknown(self, reference: Any) -> str:
+        """Say that a class is neither learnt nor described."""
+        return no_class(reference, self.classes)
 
     def fit_of(self, scores: Scores) -> Tensor:
         """Say how well each class fits (B, C), before any penalty: by default, the scores."""

@@ -16,7 +16,11 @@ from mtl.text import TextRules, normalise
 
 
 class Row(NamedTuple):
-    """One example under one task: `counts` gives each metric's (numerator, denominator)."""
+    """One example under one task: `counts` gives each metric's (numerator, denominator).
+
+    `problem` says why it, or its label, could not be used; a label that could not be read is None in
+    `reference`.
+    """
 
     task: str
     id: str
@@ -93,10 +97,12 @@ class Evaluation:
         for task in dict.fromkeys(row.task for row in self.rows):
             metric = METRICS[next(iter(self.of(task)[0].counts))]
             value = self._rate(task, metric.name)
-            value /= metric.scale([row.reference for row in self.of(task)]) if metric.scale else 1
-            errors += (
-                [] if math.isnan(value) else [value if metric.direction == "min" else 1 - value]
-            )
+            if math.isnan(value):
+                continue
+            if metric.scale:
+                known = [row.reference for row in self.of(task) if row.reference is not None]
+                value /= metric.scale(known)
+            errors.append(value if metric.direction == "min" else 1 - value)
         if not errors:
             raise ValueError("nothing to score: no example has a label of a task of this model")
         return sum(errors) / len(errors)
@@ -112,10 +118,14 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate every task that is not auxiliary on the labels that the data sets, by stream, hold for it.
 
-    An example that cannot be used (unreadable, too short) counts as an error and keeps its row. With an
-    accelerator the batches are shared between processes, and all of them get the whole result. `decoders`
-    decide, by task, in the place of its head's `predict`; those of heads of phones write words, which are
-    compared with the text.
+    An example that cannot be used (unreadable, too short) counts as an error and keeps its row, which
+    names the `problem`; so does one whose class the head does not know. A label that cannot be read (no
+    number, a map that is missing) gives nothing to compare with: its row counts in no figure, but as
+    skipped.
+
+    With an accelerator the batches are shared between processes, and all of them get the whole result.
+    `decoders` decide, by task, in the place of its head's `predict`; those of heads of phones write words,
+    which are compared with the text.
     """
     share = (
         (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
@@ -152,7 +162,7 @@ def _stream_rows(
             speaker = speakers[answer.example]
             # An unknown speaker is a group alone: one group of all would leave no interval.
             group = answer.id if speaker == "unknown" else speaker
-            row = row._replace(id=answer.id, group=group, problem=answer.problem)
+            row = row._replace(id=answer.id, group=group, problem=answer.problem or row.problem)
             rows.append(((name, answer.example), row))
     return rows
 
@@ -163,9 +173,19 @@ def _row(
     head, name = model.head(task), model.tasks[task].label or task
     chosen = model.tasks[task].metric
     metrics = head.metrics if chosen is None else (chosen,)
-    reference = head.reference(labels[name])
-    if decoded and metrics == ("per",):  # a lexicon made words of phones
-        text = labels.get(name.removesuffix(PHONEMES), labels.get("text", ""))
-        reference, metrics = normalise(text, TextRules()), ("cer", "wer")
+    words = decoded and metrics == ("per",)  # a lexicon made words of phones
+    metrics = ("cer", "wer") if words else metrics
+    try:
+        reference = _text(name, labels) if words else head.reference(labels[name])
+    except ValueError as error:  # no number, a map that is not there: nothing to compare with
+        nothing = dict.fromkeys(metrics, (0.0, 0.0))
+        return Row(task, "", "", None, prediction.value, prediction.confidence, nothing, str(error))
+    problem = "" if words else head.unknown(reference)
     counts = {name: METRICS[name].per_example(reference, prediction.value) for name in metrics}
-    return Row(task, "", "", reference, prediction.value, prediction.confidence, counts)
+    return Row(task, "", "", reference, prediction.value, prediction.confidence, counts, problem)
+
+
+def _text(phonemes: str, labels: Mapping[str, Any]) -> str:
+    """Give the text that goes with phonemes."""
+    text = labels.get(phonemes.removesuffix(PHONEMES), labels.get("text", ""))
+    return normalise(text, TextRules())

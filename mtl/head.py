@@ -41,8 +41,12 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def reference(self, label: Any) -> Any:
-        """Turn a raw label into what a prediction's value is compared with."""
+        """Turn a raw label into what a prediction's value is compared with; ValueError where none can be."""
         return label
+
+    def unknown(self, reference: Any) -> str:
+        """Say why no prediction can equal a reference, such as a class that is not known; "" if one can."""
+        return ""
 
     def frames(self, lengths: Tensor) -> Tensor:
         """Count the score frames of feature frames: integer tensor to integer tensor."""

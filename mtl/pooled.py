@@ -1,5 +1,8 @@
 """Pooled: the head that reads one vector of each example, from all of its frames."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,6 +55,12 @@ class Pooled(Head):
         weights = self.weigh(f.x)[..., 0].float().masked_fill(padding, -torch.inf).softmax(1)
         pooled: Tensor = (f.x * weights[..., None]).sum(1)
         return pooled
+
+
+def no_class(label: Any, classes: Sequence[Any]) -> str:
+    """Say that a label is none of a head's classes; "" where it is one."""
+    known = ", ".join(map(str, classes))
+    return "" if label in classes else f"class {label!r} is not known; this head has: {known}"
 
 
 def refuse_repeats(classes: list[str]) -> None:

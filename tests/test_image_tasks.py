@@ -1,6 +1,8 @@
 """One stream of pictures, a head of every kind, labels partly missing: trained, saved and evaluated."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,3 +148,71 @@ def test_nothing_is_evaluated_of_a_task_without_labels(trained):
     result = evaluate(trained, {"images": Images(bare, trained)})
     with pytest.raises(ValueError, match="nothing was evaluated of task 'ink'; there is: kind"):
         result.of("ink")
+
+
+UNUSED = {  # a label, what its task's row then names, and whether the figure counts it
+    "kind": ("77", "class '77' is not known; this head has: 0, 1", 1),
+    "marks": (["red"], "class 'red' is not known; this head has: round, even", 1),
+    "ink": ("x", "label 'x' is no number", 0),
+    "where": (np.full((8, 8), 9, np.uint8), "a map holds 9, which is no class", 0),
+    "light": (np.full((8, 8), np.nan, np.float32), "no pixel of the map is labelled", 0),
+}
+UNREAD = {
+    "marks": (3, "label 3 is no list of classes"),
+    "ink": (math.nan, "label nan is not finite"),
+    "where": (np.zeros((4, 6), np.uint8), r"the map is (4, 6), its picture (8, 8)"),
+    "light": (Path("nowhere.npy"), "nowhere.npy does not exist"),
+}
+
+
+def labelled_so(task, value):
+    """Pictures with all labels, the first of which has `value` for a task."""
+    found = [p for p in pictures() if len(p.known()) == 5 or p.label][:6]
+    labels = found[0].labels | ({} if task == "kind" else {task: value})
+    first = value if task == "kind" else found[0].label
+    return [Picture("odd", first, found[0].source, labels), *found[1:]]
+
+
+@pytest.mark.parametrize("task", UNUSED)
+def test_a_label_that_no_prediction_can_equal_is_counted_and_named(task, trained):
+    value, message, counted = UNUSED[task]
+    result = evaluate(trained, {"images": Images(labelled_so(task, value), trained)})
+    (row,) = [row for row in result.of(task) if row.problem]
+    assert row.id == "odd" and message in row.problem
+    assert result.tasks()[task]["skipped"] == 1
+    assert all(bool(pair[1]) == bool(counted) and not pair[0] for pair in row.counts.values())
+    others = {name for name, own in result.tasks().items() if "skipped" in own}
+    assert others == {task} and math.isfinite(result.score())
+
+
+@pytest.mark.parametrize("task", UNREAD)
+def test_a_label_that_cannot_be_read_is_skipped_by_name_also_while_training(task, tmp_path):
+    value, message = UNREAD[task]
+    model, given = make_model(), labelled_so(task, value)
+    stream = Stream(Images(pictures(40), model), batch=40)
+    settings = Fit(steps=2, eval_every=1, **QUICK)
+    dev = {"images": Images(given, model)}
+    fit(model, {"images": stream}, settings, dev=dev, out=tmp_path, show=False)
+    result = evaluate(model, dev)
+    (row,) = [row for row in result.of(task) if row.problem]
+    assert row.reference is None and message in row.problem
+    good = evaluate(model, {"images": Images(given[1:], model)}).tasks()
+    for metric in row.counts:
+        assert result.tasks()[task][metric] == pytest.approx(good[task][metric])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Images(given, model).example(0)
+
+
+def test_a_task_whose_labels_all_cannot_be_read_has_no_figure(trained):
+    odd = [Picture(f"p{n}", "3", p.source, {"ink": "x"}) for n, p in enumerate(pictures(4))]
+    result = evaluate(trained, {"images": Images(odd, trained)})
+    assert math.isnan(result.tasks()["ink"]["mae"]) and result.tasks()["ink"]["skipped"] == 4
+    assert result.score() == 1 - result.tasks()["kind"]["accuracy"]
+
+
+def test_a_picture_that_cannot_be_read_counts_as_an_error_of_its_map(trained, tmp_path):
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    lost = Picture("cut", "", tmp_path / "cut.png", {"where": np.zeros((8, 8), np.uint8)})
+    result = evaluate(trained, {"images": Images([lost], trained)})
+    assert "cut.png is damaged" in result.of("where")[0].problem
+    assert result.of("where")[0].counts["pixel_accuracy"] == (0.0, 64.0)

@@ -2,7 +2,8 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,11 +100,21 @@ class Images:
     def labels(self, index: int) -> dict[str, Any]:
         """Give a picture's raw labels; a map is read when it is looked at."""
         picture = self.pictures[index]
-        fit = self._stem.prepare_map
+        fit = partial(self._fitted, picture)
         return {
             name: Fitted(value, fit, f"{picture.id}: {name}") if is_map(value) else value
             for name, value in picture.known().items()
         }
+
+    def _fitted(self, picture: Picture, map_: Tensor) -> Tensor:
+        """Fit a raw map; raises ValueError for another size than the picture's, as training does."""
+        try:
+            pixels = read_pixels(picture.source)
+        except ValueError:  # named where it is predicted; its map is still what should be said
+            return self._stem.prepare_map(map_)
+        if problem := _other_size(pixels, map_):
+            raise ValueError(problem)
+        return self._stem.prepare_map(map_)
 
     def example(self, index: int, draw: int | None = None, targets: bool = True) -> Example:
         """Load a picture (C, H, W) and its labels; ValueError names the one that cannot be used."""
@@ -113,7 +124,9 @@ class Images:
         try:
             pixels = read_pixels(picture.source)
             maps = {name: read_map(value) for name, value in labels.items() if is_map(value)}
-            _refuse_other_sizes(pixels, maps)
+            for name, map_ in maps.items():
+                if problem := _other_size(pixels, map_):
+                    raise ValueError(f"{name}: {problem}")
             if self._augment is not None and draw is not None:
                 pixels, maps = self._augment.together(pixels, maps, picture.id, draw)
             labels |= {name: self._stem.prepare_map(map_) for name, map_ in maps.items()}
@@ -133,8 +146,9 @@ class Images:
         return first
 
 
-def _refuse_other_sizes(pixels: Tensor, maps: Mapping[str, Tensor]) -> None:
-    for name, values in maps.items():
-        if values.shape != pixels.shape[1:]:
-            sizes = f"{tuple(values.shape)}, its picture {tuple(pixels.shape[1:])}"
-            raise ValueError(f"{name}: the map is {sizes}; give a number per pixel")
+def _other_size(pixels: Tensor, map_: Tensor) -> str:
+    """Say that a map (H, W) is not of the size of its picture (C, H, W); "" where it is."""
+    if map_.shape == pixels.shape[1:]:
+        return ""
+    sizes = f"{tuple(map_.shape)}, its picture {tuple(pixels.shape[1:])}"
+    return f"the map is {sizes}; give a number per pixel"

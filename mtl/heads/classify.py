@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mtl.batch import Labels
 from mtl.head import Prediction, Scores
-from mtl.pooled import Pooled, refuse_repeats
+from mtl.pooled import Pooled, no_class, refuse_repeats
 
 
 class Classify(Pooled):
@@ -28,11 +28,13 @@ class Classify(Pooled):
 
     def encode(self, label: Any) -> Tensor:
         """Give the index () of a class name; raises ValueError for an unknown one."""
-        if label not in self.classes:
-            raise ValueError(
-                f"class {label!r} is not known; this head has: {', '.join(map(str, self.classes))}"
-            )
+        if problem := self.unknown(label):
+            raise ValueError(problem)
         return torch.tensor(self.classes.index(label))
+
+    def unknown(self, reference: Any) -> str:
+        """Say that a class is not known."""
+        return no_class(reference, self.classes)
 
     def loss(self, scores: Scores, labels: Labels) -> Tensor:
         """Give the cross entropy (B,) in nats."""

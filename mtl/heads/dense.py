@@ -62,27 +62,27 @@ class Dense(Head):
     def encode(self, label: Any) -> Tensor:
         """Give class numbers, -1 where not labelled, or standardised numbers, NaN there: (size, size).
 
-        Raises ValueError for a map of another size, and a value that is no class or infinite.
+        Raises ValueError as `reference` does, and where no pixel is labelled.
         """
-        values = torch.from_numpy(self._read(label))
-        known = values[~values.isnan()]
-        if not self.classes:
-            if known.isinf().any():
-                raise ValueError("a map holds infinite values; write NaN where nothing is known")
-            return (values - self.mean) / self.std
-        strange = known[(known < 0) | (known >= len(self.classes)) | (known != known.round())]
-        if len(strange):
-            unlabelled = "give ignore=..." if self.ignore is None else f"{self.ignore:g}"
-            raise ValueError(
-                f"a map holds {strange[0]:g}, which is no class; this head has 0 to "
-                f"{len(self.classes) - 1} ({', '.join(self.classes)}); not labelled: {unlabelled}"
-            )
-        return values.nan_to_num(UNLABELLED).long()
+        values = self.reference(label)
+        if problem := self.unknown(values):
+            raise ValueError(problem)
+        found = torch.from_numpy(values)
+        return found.long() if self.classes else (found - self.mean) / self.std
 
     def reference(self, label: Any) -> Any:
-        """Give the map as an array, -1 or NaN where it is not labelled."""
+        """Give the map as an array, -1 or NaN where it is not labelled.
+
+        Raises ValueError for a map of another size, and a value that is no class or infinite.
+        """
         values = self._read(label)
         return np.nan_to_num(values, nan=UNLABELLED).astype(np.int16) if self.classes else values
+
+    def unknown(self, reference: Any) -> str:
+        """Say that no pixel is labelled."""
+        known = reference != UNLABELLED if self.classes else ~np.isnan(reference)
+        hint = "no pixel of the map is labelled; leave such a map out, or correct `ignore`"
+        return "" if known.any() else hint
 
     def _read(self, label: Any) -> NDArray[np.float32]:
         """Give a raw label as an array of its own, NaN where it is not labelled."""
@@ -93,7 +93,22 @@ class Dense(Head):
             )
         if self.ignore is not None:
             values[values == self.ignore] = np.nan
+        self._refuse_strange(values[~np.isnan(values)])
         return values
+
+    def _refuse_strange(self, known: NDArray[np.float32]) -> None:
+        """Raise ValueError for a value that is no class or infinite."""
+        if not self.classes:
+            if np.isinf(known).any():
+                raise ValueError("a map holds infinite values; write NaN where nothing is known")
+            return
+        strange = known[(known < 0) | (known >= len(self.classes)) | (known != known.round())]
+        if len(strange):
+            unlabelled = "give ignore=..." if self.ignore is None else f"{self.ignore:g}"
+            raise ValueError(
+                f"a map holds {strange[0]:g}, which is no class; this head has 0 to "
+                f"{len(self.classes) - 1} ({', '.join(self.classes)}); not labelled: {unlabelled}"
+            )
 
     def scores(self, f: Features) -> Scores:
         """Read each place and enlarge. Raises ValueError for frames that are no square map."""

@@ -1,6 +1,6 @@
 """multilabel: any number of classes per example at once, each a yes or no of its own."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtl.batch import Labels
 from mtl.head import Prediction, Scores
-from mtl.pooled import Pooled, refuse_repeats
+from mtl.pooled import Pooled, no_class, refuse_repeats
 
 
 class MultiLabel(Pooled):
@@ -41,17 +41,25 @@ class MultiLabel(Pooled):
 
     def encode(self, label: Any) -> Tensor:
         """Give 1 for the classes named and 0 for the others (C,); raises ValueError for unknown ones."""
-        if isinstance(label, str) or not isinstance(label, Collection):
-            raise ValueError(f"label {label!r} is no list of classes; write ['name', ...], or []")
-        if unknown := [name for name in label if name not in self.classes]:
-            known = ", ".join(map(str, self.classes))
-            raise ValueError(f"class {unknown[0]!r} is not known; this head has: {known}")
+        if problem := self.unknown(self.reference(label)):
+            raise ValueError(problem)
         return torch.tensor([float(name in label) for name in self.classes])
 
     def reference(self, label: Any) -> Any:
-        """List the names in the order of `classes`, those that this head lacks behind them."""
+        """List the names in the order of `classes`, those that this head lacks behind them.
+
+        Raises ValueError for what is no list.
+        """
+        names = isinstance(label, Collection) and not isinstance(label, str)
+        if not names or not all(isinstance(name, Hashable) for name in label):
+            raise ValueError(f"label {label!r} is no list of classes; write ['name', ...], or []")
         strange = sorted(set(label) - set(self.classes), key=str)
         return [name for name in self.classes if name in label] + strange
+
+    def unknown(self, reference: Any) -> str:
+        """Say which class is not known."""
+        strange = [name for name in reference if name not in self.classes]
+        return no_class(strange[0], self.classes) if strange else ""
 
     def loss(self, scores: Scores, labels: Labels) -> Tensor:
         """Give the binary cross entropy (B,) in nats, the mean over the classes."""

@@ -61,20 +61,23 @@ class Regress(Pooled):
         return cls(values.mean(0).tolist(), values.std(0).tolist(), **settings)
 
     def encode(self, label: Any) -> Tensor:
-        """Standardise (K,); raises ValueError for what is no number, NaN or of another count."""
+        """Standardise (K,); raises ValueError as `reference` does."""
         values = np.asarray(self.reference(label), dtype=np.float64).reshape(-1)
-        if not np.isfinite(values).all():
-            raise ValueError(f"label {label!r} is not finite; leave out what is not known")
         return torch.from_numpy((values - self.mean) / self.std).float()
 
     def reference(self, label: Any) -> Any:
-        """Give the number, or the list of several. Raises ValueError for another count."""
+        """Give the number, or the list of several.
+
+        Raises ValueError for what is no number, not finite, or of another count.
+        """
         try:
             values = np.asarray(label, dtype=np.float64).reshape(-1)
         except (TypeError, ValueError) as error:
             raise ValueError(f"label {label!r:.40} is no number") from error
         if len(values) != self.outputs:
             raise ValueError(f"label {label!r:.40} holds {len(values)} numbers, not {self.outputs}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"label {label!r} is not finite; leave out what is not known")
         return self._value(values.tolist())
 
     def loss(self, scores: Scores, labels: Labels) -> Tensor:
