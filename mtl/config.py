@@ -5,8 +5,9 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from argparse import ArgumentError
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -128,7 +129,8 @@ def parse(
 
     Every field is an option, nested ones with dots (`--fit.lr 1e-3`); `--config FILE` reads YAML. A dash
     counts as an underscore, `--flag` alone as `--flag true`, `--no-flag` as `--flag false`, and a list
-    takes several words. Raises ValueError where `out` cannot be a folder for the figures of `recipe`.
+    takes several words. Raises ValueError for options and values that there are not, for a `fit.seed` where
+    `seeds` counts them, and where `out` cannot be a folder for the figures of `recipe`.
 
     >>> from dataclasses import field
     >>> @dataclass
@@ -142,16 +144,30 @@ def parse(
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(description=description, epilog=HELP)
+    parser = ArgumentParser(description=description, epilog=HELP, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings")
     parser.add_class_arguments(settings)
-    flags = {field.name for field in fields(settings) if field.type is bool}  # type: ignore[arg-type]
+    flags = set(_flags(settings))
     many = {field.name for field in fields(settings) if get_origin(field.type) is list}  # type: ignore[arg-type]
     words = sys.argv[1:] if argv is None else argv
-    read = parser.parse_args(_plain(words, flags, many))
+    try:
+        read = parser.parse_args(_plain(words, flags, many))
+    except ArgumentError as error:
+        raise ValueError(f"{' '.join(error.message.split())}; see --help") from error
     built = parser.instantiate(read)
     _refuse_out(built.get("out"), recipe)
+    if "seeds" in built and (seed := getattr(built.get("fit"), "seed", 0)):
+        raise ValueError(f"--fit.seed is {seed}; seeds are 0, 1, ... here: give --seeds alone")
     return settings(**{field.name: built[field.name] for field in fields(settings)})  # type: ignore[arg-type]
+
+
+def _flags(settings: Any, prefix: str = "") -> Iterator[str]:
+    """Name the settings that are true or false, nested ones with dots."""
+    for field in fields(settings):
+        if field.type is bool:
+            yield prefix + field.name
+        elif is_dataclass(field.type):
+            yield from _flags(field.type, f"{prefix}{field.name}.")
 
 
 def _refuse_out(out: Any, recipe: str) -> None:

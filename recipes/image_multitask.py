@@ -109,6 +109,15 @@ def main(argv: list[str] | None = None) -> None:
     if config.smoke:
         config.seeds, config.fit.steps, config.fit.diagnose = 1, 2, 1
     refuse_none(seeds=config.seeds, draws=config.draws, batch=config.batch, most=config.most)
+    refuse_none(widths=min(numbers(config.widths)))
+    for name in ("single", "split"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"--{name} is {getattr(config, name)}; give 0 or more")
+    if config.fit.balance:
+        raise ValueError(
+            f"--fit.balance {config.fit.balance}: give --balance {config.fit.balance}, which compares "
+            "it with the plain sum"
+        )
     files = (config.data, config.test, config.deep)
     galleries = read_galleries(*files) if any(files) else embedded(config.smoke)
     galleries = split(galleries, config.split, config.turns) if config.split else galleries

@@ -95,10 +95,15 @@ def main(argv: list[str] | None = None) -> None:
     started, about = time.monotonic(), (__doc__ or "").split("\n")[0]
     config = parse(Config, about, argv, "spelling")
     if config.smoke:
-        config.counts, config.fit.steps, config.net.dim, config.net.depth = "12", 2, 16, 2
+        config.counts, config.fit.steps = "12", 2
+        if not (config.net.trunk or config.net.init):
+            config.net.dim, config.net.depth = 16, 2
     numbers = [word.strip() for word in config.counts.split(",")]
-    if bool(config.data) != bool(config.test) or not all(map(str.isdecimal, numbers)):
-        raise ValueError(f"--counts {config.counts!r}: give numbers; and --data with --test")
+    if bool(config.data) != bool(config.test):
+        given, other = ("data", "test") if config.data else ("test", "data")
+        raise ValueError(f"--{given} is given alone; give manifests for --{other} as well")
+    if not all(map(str.isdecimal, numbers)):
+        raise ValueError(f"--counts {config.counts!r}: give numbers, comma separated")
     targets = [word.strip() for word in config.targets.split(",")]
     for target in targets:
         replace(config.net, target=target)  # refuses what there is not, before anything is trained

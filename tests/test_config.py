@@ -3,12 +3,13 @@
 import importlib.util
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from mtl.config import launch, parse
+from mtl.config import Fit, launch, parse
+from mtl.recogniser import Net
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -19,6 +20,36 @@ class Tiny:
 
     out: Path = Path("runs/tiny")
     """folder"""
+
+
+@dataclass
+class Grid:
+    """Settings of runs of several seeds."""
+
+    seeds: int = 3
+    """seeds"""
+    net: Net = field(default_factory=Net)
+    fit: Fit = field(default_factory=Fit)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--fit.gramian", "x"], 'Parser key "fit.gramian": Expected .*Got value: x; see --help'),
+        (["--nope", "3"], "unrecognized arguments: --nope=3; see --help"),
+        (["--fit.seed", "5"], r"--fit.seed is 5; seeds are 0, 1, ... here: give --seeds alone"),
+    ],
+)
+def test_a_wrong_option_ends_with_one_line(argv, message, capsys):
+    with pytest.raises(SystemExit, match=f"^error: {message}$"):
+        launch(lambda: parse(Grid, "", argv) and None)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_flags_of_nested_settings_need_no_word():
+    read = parse(Grid, "", ["--net.shared", "--no-fit.dry-run", "--seeds", "2"])
+    assert (read.net.shared, read.fit.dry_run, read.seeds) == (True, False, 2)
+    assert parse(Grid, "", ["--net.shared", "false"]).net.shared is False
 
 
 def test_a_folder_with_the_figures_of_another_recipe_is_refused(tmp_path):

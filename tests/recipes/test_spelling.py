@@ -40,8 +40,13 @@ def test_smoke_compares_three_ways_to_write(tmp_path, capsys):
 
 
 def test_what_cannot_be_compared_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"--counts 'x': give numbers; and --data with --test"):
+    with pytest.raises(ValueError, match=r"--counts 'x': give numbers, comma separated"):
         run("--counts", "x", "--out", tmp_path)
+    for given, other in (("data", "test"), ("test", "data")):
+        with pytest.raises(
+            ValueError, match=f"--{given} is given alone; give .* --{other} as well"
+        ):
+            run(f"--{given}", "m.jsonl", "--counts", "5", "--out", tmp_path)
     line = {"audio_filepath": "a.wav", "duration": 1, "text": "ab", "lang": "nl"}
     (tmp_path / "m.jsonl").write_text(json.dumps(line))
     given = ("--data", tmp_path / "m.jsonl", "--test", tmp_path / "m.jsonl", "--lang", "nl")
