@@ -18,6 +18,7 @@ from mtl.batch import Batch, Features
 from mtl.languages import Choice, language_task
 from mtl.members import LANG, TELL, nobody_stays, numbers
 from mtl.model import Model
+from mtl.sat import places
 from mtl.tune.adapter import adapter
 from mtl.tune.lhuc import lhuc
 from mtl.tune.members import members
@@ -40,6 +41,45 @@ def by_language(model: Model, way: str, langs: Sequence[str]) -> None:
     members(model, LANG, list(langs))
     for rows in set(model.parameters()) - before:
         nobody_stays(rows)
+
+
+class Told(NamedTuple):
+    """How a trunk was told languages: by which edit, and the rows of each of them, by parameter."""
+
+    way: str
+    rows: dict[str, dict[str, Tensor]]
+
+    def give(self, model: Model) -> None:
+        """Let the languages of a model with this edit go on from their rows, new ones from nobody's."""
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, rows in self.rows.items():
+                for lang, row in numbers(model)[LANG].items():
+                    parameters[name][row] = rows.get(lang, rows[""])
+
+
+def untell(model: Model) -> Told:
+    """Take what `by_language` put there out of a model, and give it.
+
+    Raises ValueError where the model has other edits, or none.
+    """
+    known = numbers(model).get(LANG, {})
+    ours = [{"name": way, "size": len(known), "column": LANG} for way in BY_LANGUAGE]
+    edits = [entry for entry in model.edits if entry["name"] != "members"]
+    if len(edits) != 1 or edits[0] not in ours:
+        raise ValueError(f"edits {[e['name'] for e in model.edits]} are not those of `by_language`")
+    way = edits[0]["name"]
+    own = f"{way}-{LANG}"
+    rows = {
+        name: {lang: value[row].detach().clone() for lang, row in known.items()}
+        for name, value in model.named_parameters()
+        if own in name.split(".")
+    }
+    for place in places(model):
+        if own in place:
+            del place[own]
+    model.edits = []
+    return Told(way, rows)
 
 
 def number(model: Model, choice: Choice) -> int:

@@ -11,10 +11,12 @@ from mtl.head import Task
 from mtl.heads.attention import Attention
 from mtl.heads.classify import Classify
 from mtl.heads.ctc import CTC
+from mtl.heads.pieces import Pieces
 from mtl.languages import PHONEMES, SPEECH
 from mtl.load import takes_images
+from mtl.members import LANG, numbers
 from mtl.model import Model
-from mtl.polyglot import BY_LANGUAGE, by_language
+from mtl.polyglot import BY_LANGUAGE, Told, by_language, untell
 from mtl.registry import describe
 from mtl.stems.frames import Frames
 from mtl.stems.logmel import LogMel
@@ -51,7 +53,8 @@ class Net:
     init: str = ""
     """folder or hub id of a saved recogniser to go on from: its trunk, and the heads of these languages"""
     symbols: str = "chars"
-    """what texts are spelled in: chars, or bpe:500 or unigram:500 for so many pieces of words"""
+    """what texts are spelled in: chars, or bpe:500 or unigram:500 for so many pieces of words; with `init`,
+    chars leaves the saved heads as they are"""
     target: Literal["chars", "phonemes", "both"] = "chars"
     """what is learnt: symbols of texts; phonemes, which need a lexicon to become texts; or texts at the top
     and phonemes on the inner blocks"""
@@ -60,7 +63,8 @@ class Net:
     attention: float = 0.0
     """weight of an attention decoder beside each CTC head, such as 0.3; 0: none"""
     language: str = "none"
-    """what tells the trunk which language it hears: vector, adapter, lhuc or none"""
+    """what tells the trunk which language it hears: vector, adapter, lhuc or none; with `init`, none leaves
+    a saved model's as it is"""
 
     def __post_init__(self) -> None:
         least = {"dim": 1, "depth": 1, "subsample": 0, "bins": 0, "hz": 1000, "attention": 0}
@@ -103,12 +107,15 @@ def recogniser(
     if net.shared:
         said = {"text": [text for lang in langs for text in said[lang]]}
     heads, notes = _heads(said, net, rules)
+    told = None
     if net.init:
-        saved, more = _known(net.init, heads, said)
+        saved, told, more = _known(net, heads, said)
         stem, trunk = saved.stem(SPEECH), saved.trunk
     else:
         stem, trunk, more = _encoders(utterances, net, heads)
     tasks = [Task(name, SPEECH, head) for name, head in heads.items()]
+    if net.init or net.trunk:
+        _refuse_other_sizes(net, stem, trunk)
     auto = "b2" if "b2" in trunk.blocks and not net.trunk else ""
     blocks = (auto if net.inner == "auto" else net.inner).split(",")
     within = _heads(_ipa(utterances), net, rules)[0] if net.target == "both" else {}
@@ -120,8 +127,16 @@ def recogniser(
     if len(langs) > 1:
         tasks.append(Task("language", SPEECH, Classify(langs), weight=0.1))
     model = Model({SPEECH: stem}, trunk, tasks)
-    if len(langs) > 1 and net.language != "none":
+    if told is not None:
+        by_language(model, told.way, langs)
+        told.give(model)
+    elif len(langs) > 1 and net.language != "none":
         by_language(model, net.language, langs)
+    elif net.language != "none":
+        more = [
+            *more,
+            f"net.language {net.language} tells nothing: {langs[0]} is the only language",
+        ]
     return model, notes + more
 
 
@@ -179,31 +194,60 @@ def _inner(heads: Mapping[str, CTC], blocks: Sequence[str], owned: Mapping[str, 
 
 
 def _known(
-    source: str, heads: dict[str, CTC], said: Mapping[str, list[str]]
-) -> tuple[Model, list[str]]:
+    net: Net, heads: dict[str, CTC], said: Mapping[str, list[str]]
+) -> tuple[Model, Told | None, list[str]]:
     """Load a model, and put those of its heads that know a language in the place of new ones.
 
-    A head gets rows for symbols that it lacks. Raises ValueError where the model is no plain recogniser.
+    A head gets rows for symbols that it lacks. What tells the trunk languages is taken out, and given.
+    Raises ValueError where the model is no plain recogniser, or `net` asks for another one.
     """
-    saved, notes = Model.from_pretrained(source), [f"goes on from {source}"]
+    saved, notes = Model.from_pretrained(net.init), [f"goes on from {net.init}"]
+    told = untell(saved) if LANG in numbers(saved) else None
     if saved.edits or SPEECH not in saved.streams:
         what = ", ".join(edit["name"] for edit in saved.edits) or ", ".join(saved.streams)
-        raise ValueError(f"net.init {source} is no plain recogniser: it has {what}; try net.trunk")
+        raise ValueError(
+            f"net.init {net.init} is no plain recogniser: it has {what}; try net.trunk"
+        )
+    if told is not None and net.language not in ("none", told.way):
+        raise ValueError(
+            f"net.language is {net.language}, but {net.init} has {told.way}: leave it out"
+        )
     for name in heads:
         if name not in saved.tasks:
             notes.append(f"{name}: new head")
             continue
         head = ctc_head(saved, name)
-        if type(head) is not type(heads[name]):
+        kept = net.symbols == Net.symbols and isinstance(head, Pieces)
+        if kept:
+            notes.append(f"{name}: {len(head.symbols)} pieces, as saved")
+        elif type(head) is not type(heads[name]):
             raise ValueError(
                 f"net.init: the head {name!r} is a {type(head).__name__}, net.symbols asks for a "
                 f"{type(heads[name]).__name__}; see `mtl symbols`"
             )
-        if not {*heads[name].symbols} <= {*head.symbols}:
-            change = replace_head(saved, name, renewed(head, said[name], add=True))
-            notes.append(str(change))
+        grown = renewed(head, said[name], add=True)
+        if len(grown.symbols) > len(head.symbols):
+            notes.append(str(replace_head(saved, name, grown)))
         heads[name] = ctc_head(saved, name)
-    return saved, notes
+    return saved, told, notes
+
+
+def _refuse_other_sizes(net: Net, stem: Encoder, trunk: Encoder) -> None:
+    """Raise ValueError for a size that was asked for, and that a network made before does not have."""
+    has = {
+        "dim": trunk.dim,
+        "depth": len(trunk.blocks),
+        "dropout": getattr(trunk, "dropout", None),
+        "subsample": getattr(stem, "subsample", None),
+        "bins": stem.bins if isinstance(stem, Frames) else 0,
+        "hz": getattr(stem, "hz", None),
+    }
+    for name, own in has.items():
+        asked = getattr(net, name)
+        if asked not in (getattr(Net, name), own):
+            raise ValueError(
+                f"net.{name} is {asked}, but {net.init or net.trunk} has {own}: leave it out"
+            )
 
 
 def _needs(utterance: Utterance, heads: Mapping[str, CTC]) -> int:

@@ -55,7 +55,7 @@ def drop(model: Model, name: str) -> None:
     known = [entry["name"] for entry in model.edits]
     if not ours:
         raise ValueError(f"no edit {name!r}; this model has: {', '.join(known) or 'none'}")
-    holders = [holder for holder in _holders(model) if name in holder]
+    holders = [holder for holder in places(model) if name in holder]
     if not holders:
         raise ValueError(f"edit {name!r} changed layers themselves: it cannot be taken out")
     for holder in holders:
@@ -63,8 +63,8 @@ def drop(model: Model, name: str) -> None:
     model.edits = [entry for entry in model.edits if entry not in ours]
 
 
-def _holders(model: Model) -> list[nn.ModuleDict]:
+def places(model: Model) -> list[nn.ModuleDict]:
     """List the places where edits put modules."""
     encoders = [encoder for encoder in model.modules() if isinstance(encoder, Encoder)]
-    places = [place for e in encoders for place in (e.before, *e.after.values())]
-    return [place for place in places if isinstance(place, nn.ModuleDict)]
+    found = [place for e in encoders for place in (e.before, *e.after.values())]
+    return [place for place in found if isinstance(place, nn.ModuleDict)]

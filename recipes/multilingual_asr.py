@@ -155,9 +155,10 @@ def _train(
 
 def _shrink(config: Config) -> None:
     """Make everything tiny."""
-    config.fit.steps, config.alone.steps, config.net.dim, config.net.depth = 8, 8, 32, 2
+    config.fit.steps, config.alone.steps = 8, 8
     config.alone.eval_every, config.batch_seconds = 4, 20.0
-    config.net.inner = config.net.inner if config.net.trunk else "b1"
+    if not (config.net.trunk or config.net.init):
+        config.net.dim, config.net.depth, config.net.inner = 32, 2, "b1"
 
 
 if __name__ == "__main__":

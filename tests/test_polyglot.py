@@ -19,7 +19,7 @@ from mtl.heads.ctc import CTC
 from mtl.languages import choose
 from mtl.members import LANG, TELL, numbers
 from mtl.model import Model
-from mtl.polyglot import BY_LANGUAGE, by_language, hear, number
+from mtl.polyglot import BY_LANGUAGE, by_language, hear, number, untell
 from mtl.sat import drop, sat
 from mtl.stems.frames import Frames
 from mtl.trunks.transformer import Transformer
@@ -92,6 +92,26 @@ def test_members_come_back_with_the_model(way, tmp_path):
     assert numbers(loaded) == numbers(model) and loaded.config() == model.config()
     found, expected = hear(loaded, "speech", batch()), hear(model, "speech", batch())
     assert found.told.x.equal(expected.told.x) and found.untold.x.equal(expected.untold.x)
+
+
+@each
+def test_what_was_told_can_be_taken_out_and_given_to_others(way):
+    model = told(way)
+    before, nobodys = run(model, 2).x, run(model, 0).x
+    taken = untell(model)
+    assert (taken.way, model.edits, numbers(model)) == (way, [], {})
+    assert model.state_dict().keys() == plain().state_dict().keys()
+    assert run(model, 2).x.equal(nobodys), "what is left is nobody's"
+    by_language(model, way, ["aa", "nl"])
+    taken.give(model)
+    assert run(model, 2).x.equal(before) and run(model, 1).x.equal(nobodys)
+
+
+def test_other_edits_are_not_taken_out():
+    for model in (plain(), told("vector")):
+        lhuc(model, 2)
+        with pytest.raises(ValueError, match=r"edits \[.*'lhuc'\] are not those of `by_language`"):
+            untell(model)
 
 
 @each

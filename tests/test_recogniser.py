@@ -12,9 +12,14 @@ from mtl.data.manifest import read_manifest, write_manifest
 from mtl.data.speech import Speech, screen
 from mtl.evaluate import evaluate
 from mtl.heads.ctc import CTC
+from mtl.heads.pieces import Pieces
 from mtl.languages import choose, writers
+from mtl.members import numbers
+from mtl.polyglot import BY_LANGUAGE
 from mtl.recogniser import Net, recogniser
 from mtl.text import TextRules
+from mtl.tune.lhuc import lhuc
+from mtl.vocabulary import renewed, replace_head
 
 
 @pytest.mark.parametrize(
@@ -167,14 +172,86 @@ def test_a_saved_recogniser_goes_on(said, tmp_path):
 def test_what_cannot_go_on_is_named(said, tmp_path):
     with pytest.raises(ValueError, match=r"net.trunk a and net.init b: give one"):
         Net(trunk="a", init="b")
-    saved, _ = recogniser(said, Net(symbols="bpe:16", **SMALL))
-    saved.save_pretrained(tmp_path / "pieces")
-    with pytest.raises(ValueError, match=r"head 'cy' is a Pieces, net.symbols asks for a CTC"):
-        recogniser(said, Net(init=str(tmp_path / "pieces")))
-    told, _ = recogniser(said, Net(language="vector", **SMALL))
-    told.save_pretrained(tmp_path / "told")
-    with pytest.raises(ValueError, match=r"no plain recogniser: it has vector, members"):
-        recogniser(said, Net(init=str(tmp_path / "told")))
+    saved, _ = recogniser(said, Net(**SMALL))
+    saved.save_pretrained(tmp_path / "chars")
+    with pytest.raises(ValueError, match=r"head 'cy' is a CTC, net.symbols asks for a Pieces"):
+        recogniser(said, Net(init=str(tmp_path / "chars"), symbols="bpe:16"))
+    lhuc(saved, 3)
+    saved.save_pretrained(tmp_path / "lhuc")
+    with pytest.raises(ValueError, match=r"no plain recogniser: it has lhuc; try net.trunk"):
+        recogniser(said, Net(init=str(tmp_path / "lhuc")))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"hz": 8000}, "net.hz is 8000, but .* has 16000: leave it out"),
+        ({"dim": 16}, "net.dim is 16, but .* has 8: leave it out"),
+        ({"depth": 3}, "net.depth is 3, but .* has 2: leave it out"),
+        ({"dropout": 0.5}, "net.dropout is 0.5, but .* has 0.1: leave it out"),
+        ({"subsample": 1}, "net.subsample is 1, but .* has 4: leave it out"),
+        ({"bins": 80}, "net.bins is 80, but .* has 0: leave it out"),
+    ],
+)
+def test_a_size_that_a_saved_network_does_not_have_is_refused(said, asked, message, tmp_path):
+    saved, _ = recogniser(said, Net(**SMALL))
+    saved.save_pretrained(tmp_path / "saved")
+    goes_on = {"init": str(tmp_path / "saved")}
+    assert recogniser(said, Net(**goes_on, **SMALL))[0].trunk.dim == 8, "its own are allowed"
+    with pytest.raises(ValueError, match=message):
+        recogniser(said, Net(**goes_on, **asked))
+
+
+def test_saved_heads_keep_their_own_kind(said, tmp_path):
+    """`mtl symbols` gives one language pieces; the other goes on in characters."""
+    saved, _ = recogniser(said, Net(**SMALL))
+    replace_head(saved, "nl", renewed(saved.head("nl"), SAID["nl"], "bpe:12"))
+    saved.save_pretrained(tmp_path / "mixed")
+    more = [replace(u, text=f"{u.text} já") if u.lang == "nl" else u for u in said]
+    model, notes = recogniser(more, Net(init=str(tmp_path / "mixed")))
+    assert (type(model.head("nl")), type(model.head("cy"))) == (Pieces, CTC)
+    old, new = saved.head("nl"), model.head("nl")
+    assert new.symbols == [*old.symbols, "j", "á"]
+    assert new.output.weight[: len(old.symbols) + 1].equal(old.output.weight)
+    assert notes[1:] == [
+        "nl: 12 pieces, as saved",
+        "task nl: 12 of its 14 symbols are old ones, 2 new: j á, 0 gone",
+    ]
+    assert screen(more, model) == (more, [])
+
+
+@pytest.mark.parametrize("way", BY_LANGUAGE)
+def test_what_tells_languages_goes_on(said, way, tmp_path):
+    torch.manual_seed(0)
+    saved, _ = recogniser(said, Net(language=way, **SMALL))
+    rows = {n: p for n, p in saved.named_parameters() if f"{way}-lang" in n}
+    with torch.no_grad():
+        for value in rows.values():
+            value[1:] += torch.randn(value[1:].shape)  # cy, nl
+    saved.save_pretrained(tmp_path / "told")
+    more = [u for u in said if u.lang == "nl"]
+    more += [replace(u, lang="aa", id=f"aa{u.id}") for u in more]
+    model, _ = recogniser(more, Net(init=str(tmp_path / "told")))
+    assert numbers(model) == {"lang": {"": 0, "aa": 1, "nl": 2}}
+    assert [entry["name"] for entry in model.edits] == [way, "members"]
+    for name, value in model.named_parameters():
+        if name in rows:
+            assert value[0].equal(rows[name][0]) and value[2].equal(rows[name][2])
+            assert value[1].equal(rows[name][0]), "a new language starts as nobody"
+    assert [n for n, _ in model.named_parameters() if f"{way}-lang" in n] == list(rows)
+    model.save_pretrained(tmp_path / "again")
+    assert type(model).from_pretrained(tmp_path / "again").edits == model.edits
+    alone, _ = recogniser(more[:3], Net(init=str(tmp_path / "told")))
+    assert numbers(alone) == {"lang": {"": 0, "nl": 1}}
+    other = next(name for name in BY_LANGUAGE if name != way)
+    with pytest.raises(ValueError, match=f"net.language is {other}, but .* has {way}: leave it"):
+        recogniser(more, Net(init=str(tmp_path / "told"), language=other))
+
+
+def test_a_single_language_is_not_told_and_that_is_said(said):
+    model, notes = recogniser(said[:3], Net(language="vector", **SMALL))
+    assert model.edits == []
+    assert notes == [f"net.language vector tells nothing: {said[0].lang} is the only language"]
 
 
 SPOKEN = {"nl": "eːn tʋeː dri", "cy": "ɪn daɪ tri"}
