@@ -105,12 +105,15 @@ class Reader:
 
 def run(args: Namespace) -> int:
     """Estimate, write and say what was found."""
-    from mtl.decode.lm import estimate
+    from mtl.decode.lm import NoSentence, estimate
 
     _refuse(args)
     field, cut = _cutter(args)
     read, test = (Reader(field, args.lang, cut) for _ in range(2))
-    model = estimate(read(args.texts), args.order, args.prune)
+    try:
+        model = estimate(read(args.texts), args.order, args.prune)
+    except NoSentence as error:
+        raise ValueError(_nothing(args, read)) from error
     perplexity = model.perplexity(test([args.test])) if args.test else None
     model.write(args.out)
     for line in _notes(args, model, read):
@@ -189,6 +192,14 @@ def _notes(args: Namespace, model: "NGrams", read: Reader) -> list[str]:
             "prune less"
         )
     return lines + _left(read)
+
+
+def _nothing(args: Namespace, read: Reader) -> str:
+    """Say that no text is left, and why."""
+    texts = ", ".join(map(str, args.texts))
+    of, other = (f" of language {args.lang}", ", or another --lang") if args.lang else ("", "")
+    why = "; ".join([*_left(read), f"give other texts{other}"])
+    return f"{texts}: no sentence{of} to estimate from; {why}"
 
 
 def _left(read: Reader) -> list[str]:

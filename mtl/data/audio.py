@@ -154,6 +154,8 @@ def read_frames(path: str | Path, key: str | None = None) -> NDArray[np.float32]
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise _missing(path)
+    if not path.stat().st_size:
+        raise AudioError(f"{path}: is an empty file; copy it again, or leave it out")
     try:
         with soundfile.SoundFile(path) as file:
             _refuse_absurd(path, file)

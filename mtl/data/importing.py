@@ -5,7 +5,7 @@ import math
 import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -63,7 +63,7 @@ def import_manifest(
     Raises ValueError for an unknown format, an option that it does not read, a source that is none of
     the format, or where nothing could be imported; ImportError without its extra.
     """
-    read = _reader(name, ask)
+    read, options = _reader(name, ask)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.exists() and Path(ask.source).exists() and out.samefile(ask.source):
         raise ValueError(f"{out} is what is imported; give another file to write")
@@ -73,6 +73,7 @@ def import_manifest(
         manifest = stack.enter_context(atomic_file(out))
         keep = stack.enter_context(sounds(out.with_name(f"{out.stem}_audio")))
         make = _Rows(ask, out, choices, keep, report)
+        make.rooted = "root" in options
 
         def rows() -> Iterator[dict[str, Any]]:
             for item in read(ask):
@@ -95,7 +96,8 @@ def import_manifest(
     return report
 
 
-def _reader(name: str, ask: Ask) -> Callable[[Ask], Iterator[Found | Skip]]:
+def _reader(name: str, ask: Ask) -> tuple[Callable[[Ask], Iterator[Found | Skip]], Sequence[str]]:
+    """Give what reads a format, and its options."""
     if name not in names("data.imports"):
         raise ValueError(f"no format {name!r}; there are: {', '.join(names('data.imports'))}")
     module = importlib.import_module(f"mtl.data.imports.{name}")
@@ -103,8 +105,7 @@ def _reader(name: str, ask: Ask) -> Callable[[Ask], Iterator[Found | Skip]]:
         if getattr(ask, option.name) and option.name not in module.OPTIONS:
             has = ", ".join(f"--{known}" for known in module.OPTIONS)
             raise ValueError(f"--{option.name} means nothing to {name}; it reads: {has}")
-    read: Callable[[Ask], Iterator[Found | Skip]] = module.read
-    return read
+    return module.read, module.OPTIONS
 
 
 @contextmanager
@@ -127,7 +128,12 @@ def _skips(path: Path, report: Report) -> Iterator[Callable[[Skip], None]]:
 
 
 class _Rows:
-    """Makes lines of a manifest from what an importer found, or skips."""
+    """Makes lines of a manifest from what an importer found, or skips.
+
+    `rooted` says whether its format takes --root.
+    """
+
+    rooted = False
 
     def __init__(
         self,
@@ -215,8 +221,9 @@ class _Rows:
         if os.path.isfile(converted):
             return converted
         if not os.path.isfile(path):
-            where = "" if Path(audio).is_absolute() else "; if paths start elsewhere, give --root"
-            raise Unusable("missing", f"{path}: no such file{where}")
+            moved = self.rooted and not Path(audio).is_absolute()
+            remedy = "if paths start elsewhere, give --root" if moved else "copy it again"
+            raise Unusable("missing", f"{path}: no such file; {remedy}")
         command = shlex.join(["ffmpeg", "-i", str(path), str(converted)])
         raise Unusable("format", f"{path}: cannot be read; convert it, and import again: {command}")
 

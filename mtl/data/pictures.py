@@ -3,7 +3,7 @@
 import hashlib
 import zipfile
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -215,6 +215,9 @@ def _shuffled(pictures: Sequence[Picture], seed: int) -> dict[str, list[str]]:
         return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
 
     ids: dict[str, list[str]] = defaultdict(list)
+    counts = Counter(picture.id for picture in pictures)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(f"id {twice[0]!r} is that of several pictures: give each its own")
     for picture in pictures:
         ids[picture.label].append(picture.id)
     return {label: sorted(names, key=key) for label, names in ids.items()}

@@ -39,6 +39,10 @@ class Source:
         """
         own = not self.data
         low = parse_counts(self.low_resource or ("nl=60" if own else ""))
+        if bare := [lang for lang, count in low.items() if not count]:
+            raise ValueError(
+                f"--low-resource {bare[0]}: give its training utterances, such as {bare[0]}=60"
+            )
         caps = parse_counts(self.languages or (CORPUS if own else "")) | low
         if own:
             parts = _corpus(caps, self.smoke)
@@ -49,7 +53,7 @@ class Source:
         notes = []
         if not parts[1]:
             parts[0], parts[1] = hold_out(parts[0], speakers=self.hold_out == "speakers")
-            notes.append(f"dev: {len(parts[1])} training utterances held out by {self.hold_out}")
+            notes.append(_held_out(parts[0], parts[1], self.hold_out))
         if not parts[2]:
             parts[2] = parts[1]
             notes.append("no test manifest: the figures are of dev, which chose the weights")
@@ -98,7 +102,19 @@ def parse_counts(text: str) -> dict[str, int]:
     return counts
 
 
+def _held_out(train: Sequence[Utterance], dev: Sequence[Utterance], by: str) -> str:
+    """Say how many utterances were held out by what, and of which languages not by whole speakers."""
+    note = f"dev: {len(dev)} training utterances held out by {by}"
+    voices = ({(u.lang, u.speaker) for u in part} for part in (train, dev))
+    langs = sorted({lang for lang, _ in set.intersection(*voices)}) if by == "speakers" else []
+    more = f", by utterances where there are fewer than 3: {', '.join(langs)}"
+    return note + (more if langs else "")
+
+
 def _read(paths: Sequence[Path], wanted: set[str]) -> list[Utterance]:
+    real = [path.resolve() for path in paths]
+    if twice := [path for path, place in zip(paths, real, strict=True) if real.count(place) > 1]:
+        raise ManifestError(f"{twice[-1]} is given twice: name each manifest once")
     found = [utterance for path in paths for utterance in read_manifest(path)]
     seen: dict[str, str] = {}
     for utterance in found:

@@ -39,7 +39,7 @@ def read_torchvision(
     kind = _kind(name)
     choice = _choice(kind, part)
     try:
-        data = kind(root=root, **choice, **options)
+        data = kind(**_place(kind, root), **choice, **options)
         targets = _targets(data)
     except (RuntimeError, OSError) as error:
         raise ValueError(
@@ -67,6 +67,11 @@ def _kind(name: str) -> Any:
     if inspect.isclass(kind) and issubclass(kind, datasets.VisionDataset):
         return kind
     raise ValueError(f"torchvision.datasets has no {name!r}; such names are CIFAR10, MNIST")
+
+
+def _place(kind: Any, root: str | Path) -> dict[str, Any]:
+    """Give the argument that says where a data set lies; FakeData, which is made up, has none."""
+    return {"root": root} if "root" in inspect.signature(kind.__init__).parameters else {}
 
 
 def _choice(kind: Any, part: str) -> dict[str, Any]:

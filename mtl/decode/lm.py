@@ -172,6 +172,10 @@ def _thresholds(prune: Sequence[int], order: int) -> list[int]:
     return given + given[-1:] * (order - len(given))
 
 
+class NoSentence(ValueError):
+    """Texts that hold nothing to estimate from."""
+
+
 def _count(sentences: Iterable[Sequence[str]], order: int) -> list[Counter[Gram]]:
     """Count the n-grams of each length."""
     counts: list[Counter[Gram]] = [Counter() for _ in range(order)]
@@ -185,7 +189,7 @@ def _count(sentences: Iterable[Sequence[str]], order: int) -> list[Counter[Gram]
         for length, counter in enumerate(counts, 1):
             counter.update(zip(*(islice(padded, i, None) for i in range(length)), strict=False))
     if not counts[0]:
-        raise ValueError("no sentence to estimate a language model from")
+        raise NoSentence("no sentence to estimate a language model from")
     return counts
 
 

@@ -124,12 +124,18 @@ def test_pruning_and_perplexity(run, tmp_path):
         (["latin.txt"], "latin.txt: not UTF-8"),
         (["bad.jsonl"], "bad.jsonl:1: no line of a manifest"),
         (["list.jsonl"], "list.jsonl:1: no line of a manifest"),
-        (["m.jsonl", "--lang", "fr"], "no sentence"),
+        (
+            ["m.jsonl", "--lang", "fr"],
+            "m.jsonl: no sentence of language fr to estimate from; left out",
+        ),
+        (["m.jsonl", "--lang", "fr"], "; give other texts, or another --lang"),
+        (["empty.txt"], "empty.txt: no sentence to estimate from; give other texts"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_written(run, tmp_path, model, words, message):
     (tmp_path / "latin.txt").write_bytes("café\n".encode("latin-1"))
     (tmp_path / "bad.jsonl").write_text("{text\n")
+    (tmp_path / "empty.txt").touch()
     (tmp_path / "list.jsonl").write_text("[1]\n")
     code, lines, errors = run(*(model if word == "MODEL" else word for word in words))
     assert (code, lines, len(errors)) == (1, [], 1)

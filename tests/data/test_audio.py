@@ -125,9 +125,11 @@ def test_unreadable_files_come_with_a_command(tmp_path):
     with pytest.raises(AudioError, match=rf"{command}'.*my voice\.mono\.flac'$"):
         read_audio(path, 16000)
     (tmp_path / "a.raw").write_bytes(bytes(500))
-    (tmp_path / "a.wav").write_bytes(b"")
-    for name in ("a.raw", "a.wav"):
-        with pytest.raises(AudioError, match="ffmpeg"):
+    with pytest.raises(AudioError, match="ffmpeg"):
+        audio_seconds(tmp_path / "a.raw")
+    for name in ("a.wav", "a.mp3"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(AudioError, match=rf"{name}: is an empty file; copy it again, or leave"):
             audio_seconds(tmp_path / name)
     for missing in (tmp_path / "none.wav", tmp_path, "nul\0.wav"):
         with pytest.raises(AudioError, match="no such file"):

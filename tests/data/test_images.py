@@ -255,6 +255,9 @@ def test_impossible_choices_are_named():
         only(pictures, "07")
     with pytest.raises(ValueError, match="class '0' has 2 pictures, 3 are wanted"):
         few(pictures, 3)
+    for choose in (lambda twice: few(twice, 1), hold_out):
+        with pytest.raises(ValueError, match="id 'm:0' is that of several pictures: give each its"):
+            choose(pictures + pictures[:1])
     with pytest.raises(ValueError, match="share is 1"):
         hold_out(pictures, 1)
     assert hold_out(pictures[:1]) == (pictures[:1], [])

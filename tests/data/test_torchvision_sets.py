@@ -69,6 +69,12 @@ def test_a_set_without_parts_has_its_own_classes(tmp_path):
         read_torchvision("EuroSAT", tmp_path)
 
 
+def test_made_up_pictures_lie_nowhere(tmp_path):
+    found = read_torchvision("FakeData", tmp_path, "all", size=3, image_size=(3, 8, 8))
+    assert [p.id for p in found] == [f"FakeData:all:{n}" for n in range(3)]
+    assert read_pixels(found[0].source).shape == (3, 8, 8) and found[0].label.isdecimal()
+
+
 def test_maps_are_labels_too(voc):
     (picture,) = read_torchvision("VOCSegmentation", voc, "val", label="parts")
     assert picture.label == "" and read_pixels(picture.source).shape == (3, 4, 6)

@@ -85,6 +85,9 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
     Raises ValueError for a file that is missing or in another encoding.
     """
+    if path.is_dir():
+        held = ", ".join(sorted(f.name for f in path.iterdir() if f.is_file())[:5]) or "none"
+        raise ValueError(f"{path}: is a folder; name a file of it: {held}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     with path.open("rb") as file:

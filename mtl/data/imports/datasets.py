@@ -35,6 +35,8 @@ def read(ask: Ask) -> Iterator[Found | Skip]:
         names = ", ".join(data.column_names)
         raise ValueError(f"{ask.source}: which column is the audio? --columns audio=...: {names}")
     data = data.select_columns(list(dict.fromkeys(has.values())))
+    if getattr(data.features[has["audio"]], "dtype", "") == "large_string":  # as tables give it
+        data = data.cast_column(has["audio"], _package().Value("string"))
     data = data.cast_column(has["audio"], _package().Audio(decode=False))
     folder = ask.root or Path(ask.source)
     classes = {
@@ -71,7 +73,10 @@ def load(ask: Ask) -> Any:
                 return package.load_dataset(ask.source, ask.subset or None, split=split)
         except (package.exceptions.DatasetsError, ValueError) as error:
             cause = error.__cause__ or error
-            raise ValueError(f"{_culprit(path, cause)}: {cause}") from error
+            said = str(cause)
+            if "JSON" in said or "decoding" in said:
+                said += "; correct its JSON, or import a manifest as nemo"
+            raise ValueError(f"{_culprit(path, cause)}: {said}") from error
     if ask.subset:
         raise ValueError(f"{path} is a saved data set, it has no --subset; name its own folder")
     found = package.load_from_disk(str(path))
@@ -94,10 +99,11 @@ def _rows(ask: Ask, data: Any) -> Iterator[dict[str, Any]]:
 
 
 def _culprit(folder: Path, error: BaseException) -> Path:
-    """Find the file that is not UTF-8, which `datasets` does not name; for other errors, give the folder."""
+    """Find the file that is not UTF-8, which `datasets` does not name; for other errors the only one."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _TEXT)
     if not isinstance(error, UnicodeDecodeError):
-        return folder
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _TEXT):
+        return paths[0] if len(paths) == 1 else folder
+    for path in paths:
         try:
             with path.open(encoding="utf-8") as file:
                 for _ in file:

@@ -87,3 +87,11 @@ def test_other_folders_and_splits_are_refused(dutch, tmp_path):
         bring("common_voice", folder, split="odd")
     with pytest.raises(ValueError, match=r"nothing could be imported \(it holds no utterances\)"):
         bring("common_voice", folder, split="dev")
+
+
+def test_a_missing_clip_comes_with_a_remedy_that_there_is(dutch):
+    """Common Voice has its clips beside its tables: --root means nothing to it."""
+    folder, _ = dutch
+    write(folder, [line("nl_0", "ja"), line("gone", "nee")])
+    (skip,) = bring("common_voice", folder).skips
+    assert skip.message.endswith("clips/gone.mp3: no such file; copy it again")

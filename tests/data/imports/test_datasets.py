@@ -169,3 +169,25 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
     (tmp_path / "c" / name).write_bytes(lines[name].encode("latin-1"))
     with pytest.raises(ValueError, match=rf"c/{name}: 'utf-8' codec"):
         bring("datasets", tmp_path / "c")
+
+
+def test_a_file_that_is_no_table_is_named(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "m.json").write_text('{"audio": "a.wav", "n": 1}\n{"audio": "b.wav", null\n')
+    with pytest.raises(
+        ValueError, match=r"m\.json: .*; correct its JSON, or import a manifest as nemo$"
+    ):
+        bring("datasets", tmp_path / "d")
+
+
+def test_paths_of_large_strings_are_read(recordings, tmp_path):
+    """As tables of pandas and of csv files have them."""
+    paths, samples = recordings
+    large = datasets.Features({name: datasets.Value("large_string") for name in columns(paths)})
+    rows = {name: [str(value) for value in values] for name, values in columns(paths).items()}
+    datasets.Dataset.from_dict(rows, features=large).save_to_disk(tmp_path / "saved")
+    found = bring("datasets", tmp_path / "saved")
+    assert all(
+        same(u, s, hz)
+        for u, s, hz in zip(found.utterances.values(), samples, (16000, 8000, 44100), strict=True)
+    )

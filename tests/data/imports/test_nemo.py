@@ -99,3 +99,19 @@ def test_tarred_manifests_are_refused_until_unpacked(tmp_path):
     samples = sound(tmp_path / "audio" / "one.wav")
     (utterance,) = bring("nemo", path, root=tmp_path / "audio").utterances.values()
     assert same(utterance, samples)
+
+
+def test_a_folder_is_no_manifest(tmp_path):
+    with pytest.raises(ValueError, match=r"full: is a folder; name a file of it: m\.json$"):
+        (tmp_path / "full").mkdir()
+        write(tmp_path / "full" / "m.json", {"audio_filepath": "one.wav"})
+        bring("nemo", tmp_path / "full")
+
+
+def test_a_missing_file_may_lie_elsewhere(tmp_path):
+    sound(tmp_path / "one.wav")
+    rows = [
+        {"audio_filepath": f"{name}.wav", "text": "een", "lang": "nl"} for name in ("one", "gone")
+    ]
+    (skip,) = bring("nemo", write(tmp_path / "m.json", *rows)).skips
+    assert skip.message.endswith("gone.wav: no such file; if paths start elsewhere, give --root")
