@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -80,6 +81,8 @@ class Model(nn.Module):
             raise ValueError(
                 f"task {task.name!r}: its head serves another task; to share it, give that task's name"
             )
+        if not 0 <= task.weight < math.inf:
+            raise ValueError(f"task {task.name!r} has weight {task.weight}; give 0 or more")
         if task.stream not in self.streams:
             known = ", ".join(self.streams)
             raise ValueError(

@@ -63,6 +63,13 @@ def no_class(label: Any, classes: Sequence[Any]) -> str:
     return "" if label in classes else f"class {label!r} is not known; this head has: {known}"
 
 
+def refuse_none(classes: list[str]) -> None:
+    """Raise ValueError where there is no class, or one is named twice."""
+    if not classes:
+        raise ValueError("there are no classes; name at least one")
+    refuse_repeats(classes)
+
+
 def refuse_repeats(classes: list[str]) -> None:
     """Raise ValueError where a class is named twice."""
     if len(set(classes)) != len(classes):

@@ -122,7 +122,7 @@ class Stream:
                 f"no example has the label {lost[0]!r}, which a task of this stream learns; label some, "
                 "or let data with other labels be a stream of their own: Model(..., streams=...)"
             )
-        if self.batch <= 0:
+        if not self.batch > 0:
             raise ValueError(f"batch is {self.batch}; give seconds of audio (or images) per step")
         self.unit: int = getattr(self.data, "unit", 1)
         if len(self.data) % self.unit:
@@ -275,7 +275,8 @@ class Parts(Dataset[Part]):
             except ValueError as error:
                 failed.append((data.ids[draw.example], str(error)))
         if not examples:
-            raise ValueError(f"none of {len(failed)} examples can be used; first: {failed[0][1]}")
+            tried = len(dict(failed))  # spares may be those of the batch again
+            raise ValueError(f"none of {tried} examples can be used; first: {failed[0][1]}")
         return collate(examples, getattr(data, "multiple", MULTIPLE)), failed
 
 

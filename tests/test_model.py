@@ -115,6 +115,14 @@ SHARED = CTC(["a"])
 
 
 WRONG = {
+    "negative": (
+        Task("en", "speech", CTC(["a"]), weight=-1.0),
+        "task 'en' has weight -1.0; give 0 or more",
+    ),
+    "not a number": (
+        Task("en", "speech", CTC(["a"]), weight=float("nan")),
+        "task 'en' has weight nan; give 0 or more",
+    ),
     "taken": (Task("nl", "speech", CTC(["a"])), "task 'nl' exists already; choose another name"),
     "empty": (Task("", "speech", CTC(["a"])), "must not be empty or hold a dot"),
     "dot": (Task("nl.be", "speech", CTC(["a"])), "'nl.be': a name must not be empty or hold a dot"),

@@ -208,6 +208,12 @@ def test_a_process_with_nothing_usable_takes_a_spare_at_weight_zero():
         part.load({"speech": [Draw(0, 0)]})
 
 
+def test_spares_that_were_tried_count_once():
+    data = Broken(np.ones(20), set(range(20)))
+    with pytest.raises(ValueError, match=r"none of 20 examples can be used; first: line \d+ is"):
+        Parts({"speech": Stream(data, 20.0)}, 0)[0, 0]
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_workers_change_neither_order_nor_content(accumulate):
     streams = {"speech": Stream(Spelled(20), 6.0)}
@@ -250,6 +256,7 @@ def test_a_subset_speaks_of_its_own_examples():
     ("arguments", "message"),
     [
         ({"batch": 0.0}, "batch is 0.0; give seconds"),
+        ({"batch": float("nan")}, "batch is nan; give seconds"),
         ({"data": Lengths([])}, "its data set is empty"),
         ({"mix": "equal"}, "mix 'equal': give proportional, uniform"),
         ({"mix": -1.0}, "temperature of -1.0 is not positive"),

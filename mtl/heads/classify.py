@@ -8,13 +8,13 @@ from torch import Tensor
 
 from mtl.batch import Labels
 from mtl.head import Prediction, Scores
-from mtl.pooled import Pooled, no_class, refuse_repeats
+from mtl.pooled import Pooled, no_class, refuse_none
 
 
 class Classify(Pooled):
     """Class logits (B, C) of pooled frames; `pool`, `dropout` and `norm` as in `mtl.pooled.Pooled`.
 
-    Raises ValueError for a pool that does not exist, or classes that repeat.
+    Raises ValueError for a pool that does not exist, or classes that repeat or are none.
     """
 
     metrics = ("accuracy",)
@@ -23,7 +23,7 @@ class Classify(Pooled):
         self, classes: list[str], pool: str = "mean", dropout: float = 0.0, norm: float = 0.0
     ) -> None:
         super().__init__(len(classes), pool, dropout, norm)
-        refuse_repeats(classes)
+        refuse_none(classes)
         self.classes = list(classes)
 
     def encode(self, label: Any) -> Tensor:

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from mtl.batch import Labels
 from mtl.head import Prediction, Scores
-from mtl.pooled import Pooled, no_class, refuse_repeats
+from mtl.pooled import Pooled, no_class, refuse_none
 
 
 class MultiLabel(Pooled):
     """Logits (B, C), one per class; raw labels are the names of the classes that an example has.
 
     A class is said to be there where its probability exceeds `threshold`. `pool`, `dropout` and `norm` are
-    as in `mtl.pooled.Pooled`. Raises ValueError for classes that repeat, and a threshold that is no
-    fraction.
+    as in `mtl.pooled.Pooled`. Raises ValueError for classes that repeat or are none, and a threshold that
+    is no fraction.
 
     >>> MultiLabel(["round", "red", "big"]).encode(["big", "round"]).tolist()
     [1.0, 0.0, 1.0]
@@ -34,7 +34,7 @@ class MultiLabel(Pooled):
         threshold: float = 0.5,
     ) -> None:
         super().__init__(len(classes), pool, dropout, norm)
-        refuse_repeats(classes)
+        refuse_none(classes)
         if not 0 < threshold < 1:
             raise ValueError(f"threshold is {threshold}; give a fraction between 0 and 1")
         self.classes, self.threshold = list(classes), threshold

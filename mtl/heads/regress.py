@@ -49,15 +49,20 @@ class Regress(Pooled):
 
     @classmethod
     def of(cls, labels: Sequence[Any], **settings: Any) -> "Regress":
-        """Make a head for numbers like these raw labels; raises ValueError where they are all alike.
+        """Make a head for numbers like these raw labels, of which None is a missing one.
+
+        Raises ValueError where they are all alike, not finite, or lists of unlike lengths.
 
         >>> head = Regress.of([[1.0, 10.0], [3.0, 30.0]], delta=1.0)
         >>> head.mean, head.std
         ([2.0, 20.0], [1.0, 10.0])
         """
-        values = np.asarray(labels, dtype=np.float64).reshape(len(labels) or 1, -1)
+        known = [label for label in labels if label is not None]
+        if len({np.shape(label) for label in known}) > 1:
+            raise ValueError(f"{len(known)} labels of unlike lengths; give as many numbers in each")
+        values = np.asarray(known, dtype=np.float64).reshape(len(known) or 1, -1)
         if not values.size or not np.isfinite(values).all() or not values.std(0).all():
-            raise ValueError(f"{len(labels)} labels; give finite numbers that differ")
+            raise ValueError(f"{len(known)} labels; give finite numbers that differ")
         return cls(values.mean(0).tolist(), values.std(0).tolist(), **settings)
 
     def encode(self, label: Any) -> Tensor:

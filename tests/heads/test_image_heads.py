@@ -8,6 +8,7 @@ import torch
 
 from mtl.batch import Features, Labels
 from mtl.head import Scores, Task
+from mtl.heads.classify import Classify
 from mtl.heads.dense import Dense
 from mtl.heads.multilabel import MultiLabel
 from mtl.heads.regress import Regress
@@ -142,6 +143,30 @@ def test_numbers_keep_their_units():
     assert Regress.of([1, 3]).predict(Scores(torch.zeros(1, 1)))[0].value == 2.0
     assert Regress.of([1, 3]).reference([5]) == 5.0 == Regress.of([1, 3]).reference("5")
     assert Regress.of([1, 3]).blank == 2.0
+
+
+def test_numbers_may_be_missing_and_lists_must_be_alike():
+    head = Regress.of([1.0, None, 3.0])
+    assert (head.mean, head.std) == ([2.0], [1.0])
+    for labels in ([[1.0], [1.0, 2.0]], [1.0, [2.0, 3.0]]):
+        with pytest.raises(ValueError, match="2 labels of unlike lengths; give as many numbers in"):
+            Regress.of(labels)
+    with pytest.raises(ValueError, match="0 labels; give finite numbers that differ"):
+        Regress.of([None])
+
+
+@pytest.mark.parametrize("make", [Classify, MultiLabel])
+def test_a_head_has_classes(make):
+    with pytest.raises(ValueError, match="there are no classes; name at least one"):
+        make([])
+
+
+def test_a_map_without_a_labelled_pixel_is_refused():
+    for head, nothing in ((Dense(["a", "b"], 2, ignore=255), 255), (Dense([], 2), np.nan)):
+        with pytest.raises(
+            ValueError, match="no pixel of the map is labelled; leave such a map out"
+        ):
+            head.encode(np.full((2, 2), nothing))
 
 
 def test_what_is_no_number_is_named():
