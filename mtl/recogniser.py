@@ -88,6 +88,11 @@ class Net:
             raise ValueError(f"net.trunk {self.trunk} and net.init {self.init}: give one")
         parse_symbols(self.symbols, TEXTS, "net.symbols")
 
+    def shrink(self, dim: int, depth: int) -> None:
+        """Make it tiny, unless it goes on from one that was made before."""
+        if not (self.trunk or self.init):
+            self.dim, self.depth = dim, depth
+
 
 def recogniser(
     utterances: Sequence[Utterance], net: Net | None = None, rules: TextRules | None = None

@@ -20,8 +20,12 @@ def one_language(
 ) -> tuple[list[Utterance], list[Utterance]]:
     """Read, or make where `data` names no manifest, utterances of a language to learn from and to test on.
 
-    Raises ValueError where there are fewer than `train` to learn from, or none to test on.
+    Raises ValueError where one of the two is given alone, and where there are fewer than `train` to learn
+    from, or none to test on.
     """
+    if bool(data) != bool(tests):
+        given, other = ("data", "test") if data else ("test", "data")
+        raise ValueError(f"--{given} is given alone; give manifests for --{other} as well")
     parts: list[Sequence[Path]] = [data, tests]
     if not data:
         made = make_corpus({lang: train}, dev=4, test=test)

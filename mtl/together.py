@@ -4,7 +4,7 @@ A cell has an `arm`, the `task` that it trains alone, empty where it trains the 
 together, a `seed`, perhaps a `draw` of the data, and settings. Its figures are those of `figures`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mtl.diagnosis import Trained, diagnose
@@ -47,6 +47,26 @@ def refuse_none(**options: int) -> None:
     for name, value in options.items():
         if value < 1:
             raise ValueError(f"--{name} is {value}; give at least 1")
+
+
+def refuse_negative(**options: int) -> None:
+    """Raise ValueError for an option that is below 0.
+
+    >>> refuse_negative(single=-1)
+    Traceback (most recent call last):
+    ValueError: --single is -1; give 0 or more
+    """
+    for name, value in options.items():
+        if value < 0:
+            raise ValueError(f"--{name} is {value}; give 0 or more")
+
+
+def shares(own: list[str], known: Collection[str]) -> dict[str, int]:
+    """Read `name=count`; raises ValueError for what is not so, or names no data set."""
+    found = dict(word.partition("=")[::2] for word in own)
+    if wrong := [n for n, count in found.items() if n not in known or not count.isdecimal()]:
+        raise ValueError(f"--own {wrong[0]}: write NAME=COUNT, NAME one of {', '.join(known)}")
+    return {name: int(count) for name, count in found.items()}
 
 
 def figures(model: Model, tested: Mapping[str, Data], fitted: Fitted) -> dict[str, Any]:

@@ -23,7 +23,6 @@ Together the mean error is 14.7 % lower (5.4 points, 4.5 to 6.4).
 """
 
 import time
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -40,7 +39,7 @@ from mtl.device import start_processes
 from mtl.gallery import embedded, learn, network, read_galleries, split
 from mtl.report import Report
 from mtl.study import contents, study
-from mtl.together import ALONE, JOINT, figures, numbers, refuse_none, tell
+from mtl.together import ALONE, JOINT, figures, numbers, refuse_negative, refuse_none, shares, tell
 
 
 @dataclass
@@ -110,13 +109,10 @@ def main(argv: list[str] | None = None) -> None:
         config.seeds, config.fit.steps, config.fit.diagnose = 1, 2, 1
     refuse_none(seeds=config.seeds, draws=config.draws, batch=config.batch, most=config.most)
     refuse_none(widths=min(numbers(config.widths)))
-    for name in ("single", "split"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"--{name} is {getattr(config, name)}; give 0 or more")
+    refuse_negative(single=config.single, split=config.split)
     if config.fit.balance:
         raise ValueError(
-            f"--fit.balance {config.fit.balance}: give --balance {config.fit.balance}, which compares "
-            "it with the plain sum"
+            f"--fit.balance {config.fit.balance}: give it to --balance, which compares"
         )
     files = (config.data, config.test, config.deep)
     galleries = read_galleries(*files) if any(files) else embedded(config.smoke)
@@ -146,14 +142,6 @@ def main(argv: list[str] | None = None) -> None:
     report = Report("image_multitask", config.fit.seed, {}, start_processes().num_processes)
     tell(report, results, "count", "training pictures of each class")
     report.publish(config, config.out, started)
-
-
-def shares(own: list[str], known: Collection[str]) -> dict[str, int]:
-    """Read `name=count`; raises ValueError for what is not so, or names no data set."""
-    found = dict(word.partition("=")[::2] for word in own)
-    if wrong := [n for n, count in found.items() if n not in known or not count.isdecimal()]:
-        raise ValueError(f"--own {wrong[0]}: write NAME=COUNT, NAME one of {', '.join(known)}")
-    return {name: int(count) for name, count in found.items()}
 
 
 def cells(config: Config, names: list[str]) -> list[Cell]:

@@ -157,8 +157,8 @@ def _shrink(config: Config) -> None:
     """Make everything tiny."""
     config.fit.steps, config.alone.steps = 8, 8
     config.alone.eval_every, config.batch_seconds = 4, 20.0
-    if not (config.net.trunk or config.net.init):
-        config.net.dim, config.net.depth, config.net.inner = 32, 2, "b1"
+    config.net.shrink(32, 2)
+    config.net.inner = config.net.inner if config.net.trunk else "b1"
 
 
 if __name__ == "__main__":

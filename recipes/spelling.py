@@ -96,12 +96,8 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(Config, about, argv, "spelling")
     if config.smoke:
         config.counts, config.fit.steps = "12", 2
-        if not (config.net.trunk or config.net.init):
-            config.net.dim, config.net.depth = 16, 2
+        config.net.shrink(16, 2)
     numbers = [word.strip() for word in config.counts.split(",")]
-    if bool(config.data) != bool(config.test):
-        given, other = ("data", "test") if config.data else ("test", "data")
-        raise ValueError(f"--{given} is given alone; give manifests for --{other} as well")
     if not all(map(str.isdecimal, numbers)):
         raise ValueError(f"--counts {config.counts!r}: give numbers, comma separated")
     targets = [word.strip() for word in config.targets.split(",")]

@@ -44,6 +44,13 @@ def test_sizes_that_make_no_network_are_named(wrong, message):
         Net(**wrong)
 
 
+def test_only_a_new_network_is_made_tiny():
+    """A smoke run that goes on from a saved one must not ask for another size."""
+    for made, size in ((Net(), (16, 2)), (Net(init="saved"), (144, 4)), (Net(trunk="w"), (144, 4))):
+        made.shrink(16, 2)
+        assert (made.dim, made.depth) == size
+
+
 def test_a_trunk_that_sees_is_refused(tmp_path):
     torch.manual_seed(0)
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16}

@@ -176,7 +176,7 @@ def test_runs_that_fail_are_noted_and_all_of_them_are_an_error(recipe, files, tm
         (["--widths", "8,0"], "--widths is 0; give at least 1"),
         (["--single", "-1"], "--single is -1; give 0 or more"),
         (["--split", "-2"], "--split is -2; give 0 or more"),
-        (["--fit.balance", "mgda"], "--fit.balance mgda: give --balance mgda, which compares"),
+        (["--fit.balance", "mgda"], "--fit.balance mgda: give it to --balance, which"),
         (["--fit.seed", "5"], "--fit.seed is 5; seeds are 0, 1"),
         (["--tasks", "2,4"], "--tasks 4: there are 3: handwritten, drawn, capitals"),
         (["--balance", "uw,uwe"], "mtl/balance has no 'uwe'; it has: aligned, "),

@@ -75,8 +75,10 @@ def test_unknown_languages_and_shared_ids_are_named(tmp_path):
     made = make_corpus({"en": 4}, dev=1, test=1, folder=tmp_path)
     with pytest.raises(ManifestError, match=r"no training utterance in \['cy'\]; there are: en"):
         Source(data=[made["train"]], languages="en,cy").read()
+    again = made["train"].with_name("again.jsonl")
+    again.write_bytes(made["train"].read_bytes())
     with pytest.raises(ManifestError, match="id 'en-train-00000' stands in"):
-        Source(data=[made["train"], made["train"]]).read()
+        Source(data=[made["train"], again]).read()
     with pytest.raises(ValueError, match="write language=utterances"):
         Source(data=[made["train"]], low_resource="nl=few").read()
 
