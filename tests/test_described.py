@@ -132,6 +132,8 @@ def test_only_seen_classes_are_labels(head):
     assert [head.encode(name).item() for name in CLASSES[:3]] == [0, 1, 2]
     with pytest.raises(ValueError, match="'zebra' is described only; this head learns: horse, tig"):
         head.encode("zebra")
+    assert head.unknown("zebra") == "", "what is described can be predicted"
+    assert head.unknown("gnu").startswith("class 'gnu' is not known; this head has: horse, ")
     with pytest.raises(ValueError, match="'gnu' is not known"):
         head.encode("gnu")
 
