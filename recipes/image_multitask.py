@@ -21,9 +21,9 @@ omniglot     33.5      44.3   10.8 (7.5 to 14.1)
 
 Together the mean error is 14.7 % lower (5.4 points, 4.5 to 6.4).
 
-Does joint training hurt only where the network is too small? Tasks of seven Omniglot signs, `--split 7 --tasks
-2,8,32 --widths 4,8,16 --single 8 --counts 5 --batch 16 --fit.steps 150`, three seeds (cfc3a9d); mean accuracy
-together less that alone, in points: so far as measured, yes.
+Does joint training hurt only where the network is too small? Tasks of seven Omniglot signs, `--split 7
+--tasks 2,8,32 --widths 4,8,16 --single 8 --counts 5 --batch 16 --fit.steps 150`, three seeds (cfc3a9d); mean
+accuracy together less that alone, in points: so far as measured, yes.
 
 tasks       width 4              width 8               width 16
 2           -1.9 (-17.3 to 13.5)  -4.0 (-10.7 to 2.8)   0.3 (-1.0 to 1.7)

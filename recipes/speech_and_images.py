@@ -23,8 +23,8 @@ examples the means are; with 5 they are not, and a head of its own is the better
 
 With the Free Spoken Digit Dataset (official test) and MNIST, 50 of each: speech 90.2 alone, 92.0 together,
 90.2 with one head; images 79.9, 74.8, 73.2. Images are hurt (5.1 points, 2.8 to 7.4), as 300 steps are too
-few for them. With 1200 (cfc3a9d, three seeds, `--no-share-head`): speech 94.6 alone and 93.3 together (-3.6 to
-1.2), images 94.5 and 94.1 (-2.7 to 2.0), 0.8 points less on average (-0.3 to 1.8): within 1 point, undecided.
+few for them. With 1200 (cfc3a9d, three seeds, `--no-share-head`): speech 94.6 alone and 93.3 together (-3.6
+to 1.2), images 94.5 and 94.1 (-2.7 to 2.0), 0.8 points less on average (-0.3 to 1.8): within 1, undecided.
 """
 
 import time
