@@ -9,6 +9,21 @@ Three experiments with linear classifiers, in minutes:
 3. Digits, cut to their ink: TrAdaBoost beside the target alone, source and target as they are, and both
    made to weigh the same ("balanced"): over the number of target labels, and over the size of the source as
    a multiple of `--labels`. Embedded are drawn digits as source, and scikit-learn's handwritten ones.
+
+Results (commit f13165a, three minutes on a busy core, ten seeds). Rank correlation with the true ratio: KMM
+.962, uLSIF .961, logistic .955. Errors in per cent without weights, with KMM's, and of the target's own
+labels: covariate shift 45.6, 10.3, 8.3; label shift 12.8, 12.6, 8.0; concept shift 36.7, 36.5, 0.9: weights
+repair the first alone. MNIST to USPS, errors in per cent by the number of target labels:
+
+                     10    30    73   300   800
+target only        59.4  38.8  26.8  14.5  12.1
+source and target  14.0  13.7  13.5  12.5  11.4
+balanced           13.6  13.3  13.1  11.7  10.9
+TrAdaBoost         13.9  13.5  13.1  15.4  13.9
+
+Few target labels leave boosting nothing to do after two rounds; with 300 and more it does harm, while the
+source itself still helps a little. From drawn digits to handwritten ones every use of the source hurts from
+30 labels on (target only 55.3, 30.2, 13.7, 5.9, 4.1; balanced 46.2, 33.7, 21.7, 12.8, 10.0).
 """
 
 import time

@@ -15,6 +15,13 @@ With `--speech` a conformer learns to tell k-means units of hidden speech in fiv
 write a sixth from few utterances; the embedded corpus is made by synthetic voices. Pictures without labels
 also help to cluster few digits of which little is seen, and long texts to cluster short ones: clusters are
 compared with classes that nobody told (NMI, 0 to 1).
+
+Results (commit f13165a, 97 s, five draws of ten labels for each digit; errors in per cent, least and most):
+raw pixels 11.4 (9.6, 12.9), PCA 12.0 (9.6, 14.8), random dictionary 8.3 (6.8, 11.2), random patches 8.6
+(6.0, 10.7), sparse coding 7.6 (5.1, 9.5), untrained network 11.9, masked autoencoder 11.5. Sparse coding
+makes 33 % fewer errors than raw pixels (14 to 52), but only 8 % fewer than a dictionary that learnt nothing
+(-9 to 25): most of the gain is coding, not what was learnt. Clusters, NMI alone and self-taught: short
+texts .10 and .59, 40 digits .29 and .34, whole digits .70 and .63 (worse).
 """
 
 import time

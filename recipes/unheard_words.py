@@ -11,6 +11,11 @@ espeak-ng pronounces the other 164, which other voices say, and the exact probab
 `--data` is a manifest of recordings of single words, which take the place of the list: tested are those of
 unheard words, after learning with the recordings of the heard ones and without any. Which words are unheard
 depends on the seed alone; nothing is chosen by them.
+
+Results (commit f13165a, `--fit.steps 600`, one seed, 237 s on a busy core), unheard words by unheard voices,
+right in per cent: among 164 words phones 98.2, letters 82.3 (the right one among the best five 99.7, 95.4);
+among all 564 phones 90.6, letters 68.0 (98.5, 88.1). Phones beat letters by 15.9 points (10.1 to 23.7) and
+22.6 (14.5 to 31.8).
 """
 
 import time
