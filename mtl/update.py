@@ -37,7 +37,6 @@ class Updater:
         self.step, self.config, self.accelerator, self.steps = step, config, accelerator, steps
         self.phases = step.phases()
         self.depths = depths(step)
-        self.began = False
         # Walking a network of many columns or heads in every step would cost as much as a small one does.
         self.buffered = [module for module in step.modules() if module._buffers]
         self.held = {name: p for name, p in step.named_parameters() if p.requires_grad}

@@ -8,10 +8,10 @@ The first task has much data, each later one little. "progressive" grows a colum
 earlier ones, which are frozen (Rusu et al. 2016); in "begun" columns begin with the first one's weights.
 "scratch" trains a network of the same size alone; "head", "tuned" and "random" are the paper's other
 baselines, "replay" and "compress" rivals that keep one network, and "harmful" puts the second column beside
-one that learnt shuffled labels: see mtl/arms.py. All take as many steps of the same size, but "replay" sees
-as many stored examples besides, and "compress" trains twice. Errors are those when a task was learnt;
-"forgotten" is the error in the end less that one. The strength of "compress" was chosen on pictures that were
-held out of training.
+one that learnt shuffled labels: see mtl/studies/arms.py. All take as many steps of the same size, but
+"replay" sees as many stored examples besides, and "compress" trains twice. Errors are those when a task was
+learnt; "forgotten" is the error in the end less that one. The strength of "compress" was chosen on pictures
+that were held out of training.
 
 Languages are those of the embedded corpus, with test voices that are not learnt from; `--images` takes
 scikit-learn's digits in five pairs, and digits before others over coloured patches. Pictures in `--data` are

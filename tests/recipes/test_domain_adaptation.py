@@ -1,27 +1,21 @@
-import importlib.util
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
+from loading import load, refuse, run
 
 from mtl.fit import Fitted
 from mtl.shift import for_speech
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "domain_adaptation.py"
 ARMS = ["source-only", "ddc", "dan", "coral", "cmd", "dann", "sdt", "target-only"]
 
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("domain_adaptation", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("domain_adaptation")
 
 
 @pytest.fixture
@@ -71,15 +65,6 @@ def files(tmp_path):
         x, y = rng.integers(0, 256, size, np.uint8), np.arange(16) % 2
         np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x[:8], y_test=y[:8])
     return ["--source", tmp_path / "grey.npz", "--target", tmp_path / "colour.npz"]
-
-
-def run(recipe, out, *argv):
-    recipe.main([*map(str, argv), "--out", str(out)])
-    return json.loads((out / "metrics.json").read_text())
-
-
-def refuse(*_, **__):
-    raise AssertionError("it trained")
 
 
 def test_smoke_trains_every_arm_once_and_no_method_sees_a_label_of_the_target(

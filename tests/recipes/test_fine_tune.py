@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import runpy
 import sys
@@ -10,6 +9,7 @@ import soundfile
 import torch
 import transformers
 import yaml
+from loading import load, refuse, run
 from PIL import Image
 from test_pretrained_sources import write_ctc
 
@@ -22,10 +22,7 @@ VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "ima
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("fine_tune", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("fine_tune")
 
 
 @pytest.fixture
@@ -39,15 +36,6 @@ def tuned(recipe, monkeypatch):
 
     monkeypatch.setattr(recipe, "tune", noted)
     return ways
-
-
-def run(recipe, out, *argv):
-    recipe.main([*map(str, argv), "--out", str(out)])
-    return json.loads((out / "metrics.json").read_text())
-
-
-def refuse(*_, **__):
-    raise AssertionError("it trained")
 
 
 @pytest.fixture

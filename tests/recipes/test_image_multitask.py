@@ -1,25 +1,17 @@
-import importlib.util
-import json
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import yaml
+from loading import load, refuse, run
 from PIL import Image
 
 from mtl.gallery import embedded
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "image_multitask.py"
 NAMES = ["handwritten", "drawn", "capitals"]
 
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("image_multitask", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("image_multitask")
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +45,6 @@ def files(tmp_path):
             pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "signs" / name / f"{index}.png")
     return [tmp_path / "digits.npz", tmp_path / "signs"]
-
-
-def run(recipe, out, *argv):
-    recipe.main([*map(str, argv), "--out", str(out)])
-    return json.loads((out / "metrics.json").read_text())
-
-
-def refuse(*_, **__):
-    raise AssertionError("it trained")
 
 
 def test_smoke_trains_each_alone_and_all_together_once(recipe, learnt, tmp_path, monkeypatch):

@@ -1,29 +1,11 @@
-import importlib.util
-import json
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-RECIPE = Path(__file__).parents[2] / "recipes" / "instance_transfer.py"
+from loading import load, refuse, run
 
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("instance_transfer", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(recipe, out, *argv):
-    recipe.main([*map(str, argv), "--out", str(out)])
-    return json.loads((out / "metrics.json").read_text())
-
-
-def refuse(*_, **__):
-    raise AssertionError("it ran")
+    return load("instance_transfer")
 
 
 @pytest.fixture

@@ -1,17 +1,12 @@
-import importlib.util
-import json
-import sys
-from pathlib import Path
-
 import pytest
 import yaml
+from loading import load, refuse, run
 
 import mtl.made
 import mtl.problem
 from mtl.report import Report
 from mtl.study import Result
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "layer_transfer.py"
 KINDS = {"base", "selfer frozen", "selfer tuned", "transfer frozen", "transfer tuned"}
 
 
@@ -22,19 +17,7 @@ def own_cache(monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("layer_transfer", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(recipe, out, *argv):
-    recipe.main([*map(str, argv), "--out", str(out)])
-    return json.loads((out / "metrics.json").read_text())
-
-
-def refuse(*_, **__):
-    raise AssertionError("it trained")
+    return load("layer_transfer")
 
 
 def forbid_learning(recipe, patched):

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import runpy
@@ -7,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from loading import load
 from safetensors.torch import load_file
 
 from mtl import Model
@@ -26,10 +26,7 @@ def own_cache(monkeypatch, tmp_path_factory):
 
 
 def recipe():
-    spec = importlib.util.spec_from_file_location("multilingual_asr", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("multilingual_asr")
 
 
 def run(*argv):

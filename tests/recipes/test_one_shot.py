@@ -1,23 +1,15 @@
-import importlib.util
 import io
-import json
-import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load, refuse, run
 from PIL import Image
-
-RECIPE = Path(__file__).parents[2] / "recipes" / "one_shot.py"
 
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("one_shot", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("one_shot")
 
 
 @pytest.fixture
@@ -42,15 +34,6 @@ def omniglot(tmp_path):
             for name in (each for line in lines for each in line.split()):
                 file.writestr(name, png())
     return tmp_path
-
-
-def run(recipe, out, *argv):
-    recipe.main([*map(str, argv), "--out", str(out)])
-    return json.loads((out / "metrics.json").read_text())
-
-
-def refuse(*_, **__):
-    raise AssertionError("it trained")
 
 
 def test_smoke_compares_every_arm_with_pixels(recipe, tmp_path, monkeypatch):

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -6,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from loading import load, refuse
 from test_adapt import TONES, build, speak
 
 from mtl import Model
@@ -28,10 +28,7 @@ def own_cache(monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("speaker_adaptation", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("speaker_adaptation")
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +52,6 @@ def save(model, place):
 def run(recipe, out, *argv):
     recipe.main([*map(str, argv), "--settings.threads", "1", "--out", str(out)])
     return json.loads((out / "metrics.json").read_text())
-
-
-def refuse(*_, **__):
-    raise AssertionError("it did something twice, or too early")
 
 
 def test_smoke_gives_every_method_and_does_nothing_twice(recipe, tmp_path, monkeypatch):

@@ -1,14 +1,9 @@
-import importlib.util
-import json
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import yaml
+from loading import load, refuse, run
 from test_senses import spoken
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "speech_and_images.py"
 ARMS = ["alone", "together 2", "one head 2"]
 
 
@@ -19,10 +14,7 @@ def own_cache(monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("speech_and_images", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("speech_and_images")
 
 
 @pytest.fixture
@@ -46,15 +38,6 @@ def images(tmp_path):
     y = np.arange(8) % 2
     np.savez(tmp_path / "digits.npz", x_train=x, y_train=y, x_test=x[:4], y_test=y[:4])
     return tmp_path / "digits.npz"
-
-
-def run(recipe, out, *argv):
-    recipe.main([*map(str, argv), "--out", str(out)])
-    return json.loads((out / "metrics.json").read_text())
-
-
-def refuse(*_, **__):
-    raise AssertionError("it trained")
 
 
 def test_smoke_gives_every_arm_and_does_nothing_twice(recipe, learnt, tmp_path, monkeypatch):

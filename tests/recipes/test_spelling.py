@@ -1,11 +1,7 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-RECIPE = Path(__file__).parents[2] / "recipes" / "spelling.py"
+from loading import load
 
 
 @pytest.fixture(autouse=True)
@@ -14,10 +10,7 @@ def own_cache(monkeypatch, tmp_path_factory):
 
 
 def run(*argv):
-    spec = importlib.util.spec_from_file_location("spelling", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main([str(word) for word in argv])
+    load("spelling").main([str(word) for word in argv])
 
 
 def test_smoke_compares_three_ways_to_write(tmp_path, capsys):

@@ -1,23 +1,15 @@
-import importlib.util
-import json
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import yaml
+from loading import load, refuse, run
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "zero_shot.py"
 COLUMNS = ["unseen alone", "seen among all", "unseen among all"]
 COLUMNS += ["harmonic mean", "harmonic, calibrated"]
 
 
 @pytest.fixture
 def recipe():
-    spec = importlib.util.spec_from_file_location("zero_shot", RECIPE)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("zero_shot")
 
 
 @pytest.fixture
@@ -29,15 +21,6 @@ def files(tmp_path):
     rows = [f"{name},{name % 2},{1 + name // 2}" for name in range(6)]
     (tmp_path / "six.csv").write_text("\n".join(["name,odd,half", *rows]))
     return ["--data", tmp_path / "six.npz", "--attributes", tmp_path / "six.csv", "--unseen", 2]
-
-
-def run(recipe, out, *argv):
-    recipe.main([*map(str, argv), "--out", str(out)])
-    return json.loads((out / "metrics.json").read_text())
-
-
-def refuse(*_, **__):
-    raise AssertionError("it trained")
 
 
 def test_smoke_measures_every_arm_once(recipe, tmp_path, monkeypatch):
