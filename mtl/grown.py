@@ -1,5 +1,8 @@
 """grown: models whose trunk became columns by edits: what growing freezes, and proof that it stays so."""
 
+import json
+import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,6 +11,7 @@ from mtl.ops import fingerprint
 from mtl.routed import Routed
 
 SEALED = "sealed"  # in an edit: the hash of every part that it froze
+ADDED = re.compile(r"\b(after|before)\.|lora_")  # weights that edits put into parts
 
 
 def grow(
@@ -34,8 +38,11 @@ def grow(
         model.register_load_state_dict_post_hook(_check)  # type: ignore[no-untyped-call]
     columns.train(model.training)
     known = {part for edit in model.edits for part in edit.get(SEALED, ())}
+    changed = list(thawed(model)) if sealed is None else []
     hashes = hash_parts(model, _parts(model) - known - new) if sealed is None else dict(sealed)
-    _freeze(model, hashes)
+    columns.frozen.clear()  # also what was thawed is frozen again
+    _freeze(model, known | hashes.keys())
+    seal(model, changed)
     model.edits.append({"name": name, "column": column, **arguments, SEALED: hashes})
 
 
@@ -43,7 +50,8 @@ def drop(model: Model, column: str) -> None:
     """Take away a column that no other reads, with the tasks that read it; what was frozen stays so.
 
     Without its last grown column a model has its first trunk again. Raises ValueError for a column that was
-    not grown, that others read, or of which a task shares its head with one that reads another.
+    not grown, that others read, of which a task shares its head with one that reads another, or that an
+    edit made since may hold on to.
     """
     columns = model.trunk
     ours = [edit for edit in model.edits if SEALED in edit]
@@ -57,6 +65,7 @@ def drop(model: Model, column: str) -> None:
     for task in model.tasks.values():
         if task.head in leaving and task.name not in leaving:
             raise ValueError(f"task {task.name!r} uses the head of {task.head!r}: remove it first")
+    _refuse_edited(model, gone[0], last=len(ours) == 1)
     for name in leaving:
         del model.tasks[name]
         if name in model.heads:
@@ -73,20 +82,64 @@ def drop(model: Model, column: str) -> None:
         seal(model)
 
 
-def seal(model: Model) -> None:
-    """Take what is frozen as it is now for what loading expects: after a change on purpose."""
+def _refuse_edited(model: Model, gone: dict[str, Any], last: bool) -> None:
+    """Raise ValueError for edits that could not be replayed without the column that `gone` grew."""
+    since = [e for e in model.edits[model.edits.index(gone) :] if SEALED not in e]
+    named = re.compile(rf"\b{re.escape(gone['column'])}\b")
+    if odd := [edit for edit in since if last or named.search(json.dumps(edit))]:
+        raise ValueError(
+            f"edit {odd[0]['name']!r} came after column {gone['column']!r} was grown, and may hold on to it: "
+            "take the model as it was before that edit"
+        )
+
+
+def seal(model: Model, parts: Iterable[str] | None = None) -> None:
+    """Take what was frozen as it is now for what loading expects: after a change on purpose.
+
+    `parts` are those meant, by name (default: all).
+    """
     for edit in model.edits:
         if SEALED in edit:
-            edit[SEALED] = hash_parts(model, _parts(model) & set(edit[SEALED]))
+            meant = set(edit[SEALED]) & set(edit[SEALED] if parts is None else parts)
+            kept = {part: edit[SEALED][part] for part in edit[SEALED] if part not in meant}
+            edit[SEALED] = kept | hash_parts(model, _parts(model) & meant)
+
+
+def thawed(model: Model) -> dict[str, str]:
+    """Name the parts that growing froze and that hold something trained now, with the column then grown."""
+    found = {part: edit["column"] for edit in model.edits for part in edit.get(SEALED, ())}
+    frozen = model.trunk.frozen & _parts(model) if isinstance(model.trunk, Routed) else set()
+    return {
+        part: column
+        for part, column in found.items()
+        if part in frozen and any(p.requires_grad for p in model.get_submodule(part).parameters())
+    }
+
+
+def warn_thawed(model: Model) -> None:
+    """Warn of what is about to be trained although growing froze it."""
+    for part, column in thawed(model).items():
+        own = model.get_submodule(part).named_parameters()
+        if not any(p.requires_grad and not ADDED.search(name) for name, p in own):
+            continue
+        warnings.warn(
+            f"{part} was frozen when column {column!r} was grown, and is trained now: old tasks change, and "
+            "what is saved loads only after `mtl.grown.seal(model)`",
+            stacklevel=2,
+        )
 
 
 def _check(model: Model, _: Any) -> None:
-    """After loading: freeze what growing froze; raise WrongModel where its values are not those of then."""
+    """After loading: freeze what growing froze; raise WrongModel where its values are not those of then.
+
+    What was thawed since, or holds what a later edit put there to be trained, may have changed.
+    """
     for edit in model.edits:
         hashes = edit.get(SEALED, {})
         _freeze(model, hashes)
-        now = hash_parts(model, _parts(model) & set(hashes))
-        if odd := sorted(part for part in hashes if now.get(part) != hashes[part]):
+        kept = hashes.keys() - thawed(model)
+        now = hash_parts(model, _parts(model) & kept)
+        if odd := sorted(part for part in kept if now.get(part) != hashes[part]):
             raise WrongModel(
                 f"{', '.join(odd)}: not as frozen when column {edit['column']!r} was grown: the weights are "
                 "of another model, or were changed (if on purpose: `mtl.grown.seal` it before saving)"
@@ -107,5 +160,8 @@ def _parts(model: Model) -> set[str]:
 
 
 def _freeze(model: Model, parts: Iterable[str]) -> None:
-    for part in set(parts) & _parts(model):
-        model.get_submodule(part).requires_grad_(False)
+    """Freeze parts, once: whoever thaws one means it."""
+    if isinstance(model.trunk, Routed):
+        for part in set(parts) & _parts(model) - model.trunk.frozen:
+            model.get_submodule(part).requires_grad_(False)
+            model.trunk.frozen.add(part)

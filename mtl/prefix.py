@@ -1,8 +1,7 @@
 """prefix: what the frozen front of a network gives, computed once per example and kept.
 
 `Prefix` wraps a data set and gives what arrives at the first trained block; the model enters there
-(`Batch.start`). Where a forward pass takes f in the frozen part and t in the rest, an epoch takes about 3t
-instead of f + 3t: three quarters of equal blocks save half, a costly front end more.
+(`Batch.start`). Where a forward pass takes f in the frozen part and t in the rest, an epoch takes about 3t.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -63,13 +62,12 @@ class Prefix:
     and of the example's input and groups, so neither other weights nor other data ever meet them. Labels
     stay in memory.
 
-    All is computed in evaluation mode and without autocast: masks that a front would draw at random while
-    training, such as those of wav2vec 2.0, are not drawn. Data workers inherit what `fill` computed before
-    training, and compute what they miss where the model is on the processor. Maps are stored as they are,
-    (C, H, W). Whether the trunk can take up what was stored is tried on the first example.
+    All is computed in evaluation mode and without autocast: random masks, such as those of wav2vec 2.0, are
+    not drawn. Data workers inherit what `fill` computed before training, and compute what they miss on the
+    processor. Maps are stored as (C, H, W). Whether the trunk takes them is tried on the first example.
 
     Raises ValueError where nothing is frozen (see `obstacle`), where the trunk cannot enter at the block,
-    and, at any use, where the frozen part has changed.
+    and, at the latest when an example comes again or 32 others did, where the frozen part has changed.
     """
 
     def __init__(
@@ -86,6 +84,7 @@ class Prefix:
         self.multiple = max(int(padded), 1) if getattr(data, "multiple", MULTIPLE) > 1 else 1
         self.settings = f"{getattr(data, 'settings', '')} {self.block} {self._front.hash} {draws}"
         self._known: dict[tuple[int, int | None], tuple[str, Example]] = {}
+        self._since: set[int] = set()  # given since the last check, which takes longer than giving
 
     def __len__(self) -> int:
         return len(self.data)
@@ -104,7 +103,10 @@ class Prefix:
         Raises ValueError as the data set does, and where the frozen part has changed; RuntimeError in a
         data worker that would need the accelerator.
         """
-        self._front.check()
+        if index in self._since or len(self._since) % 32 == 0:
+            self._since.clear()  # first: who failed is checked again
+            self._front.check()
+        self._since.add(index)
         number = None if draw is None else draw % self.draws
         key, known, load = self._look_up(index, number)
         stored = self.cache.get(key, lambda: self._front.run([load()], self.multiple)[0])
@@ -180,21 +182,18 @@ class _Front:
             raise ValueError(f"no part of the network can be kept: {obstacle(model, stream)}")
         self.model, self.stream, self.block = model, stream, end
         self._held = _held(model, stream, end)
-        self._marks, self.hash = self._mark(), self._weigh()
-        self._tried = False
+        self._marks, self.hash, self._tried = self._mark(), self._weigh(), False
 
     def check(self) -> None:
         """Raise ValueError where this part is not what it was."""
         marks = self._mark()
         if marks == self._marks:
             return
-        thawed = [place for place, old in self._marks.items() if marks[place][-1] != old[-1]]
-        if thawed:
+        if thawed := [p for p, old in self._marks.items() if marks[p][-1] != old[-1]]:
             raise ValueError(
                 f"{thawed[0]}, before block {self.block!r}, is trained now: make a new Prefix"
             )
-        # Values that were written again, from a checkpoint say, may still be the same.
-        if self._weigh() != self.hash:
+        if self._weigh() != self.hash:  # what was written again may be the same
             raise ValueError(f"weights before block {self.block!r} have changed: make a new Prefix")
         self._marks = marks
 
@@ -222,7 +221,8 @@ class _Front:
         """Run a batch up to the block."""
         handle = self.model.trunk.blocks[self.block].register_forward_pre_hook(_stop)
         try:
-            self.model(self.stream, batch)
+            names = list(self.model.trunk.blocks)  # columns run where they are asked for
+            self.model(self.stream, batch, names[names.index(self.block) :])
         except _Arrived as arrived:
             return arrived.flow
         finally:

@@ -12,8 +12,13 @@ from mtl.encoder import Encoder
 class Routed(Encoder):
     """Columns side by side: `at="fr"` reads the end of one, `at="fr.b2"` a block of its trunk.
 
-    A subclass says which trunk a column has, and what it was made of is what is saved.
+    A subclass says which trunk a column has, and what it was made of is what is saved. `frozen` names what of
+    its model growing froze: see `mtl.grown`.
     """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.frozen: set[str] = set()
 
     def trunk(self, column: str) -> Encoder:
         """Give the trunk of a column. Raises ValueError for one that is missing."""

@@ -1,5 +1,7 @@
 """Progressive networks to test with: fully connected trunks, and data of two tasks on one stream."""
 
+import tempfile
+
 import torch
 import torch.nn.functional as F
 from test_contract import DIM, WIDTH, Linear, streams, train
@@ -93,7 +95,7 @@ def assert_equal_outputs(one, two):
 
 
 def grown_run(grow, **more):
-    """A run for `two_processes.py`: two columns grown and trained, the old tasks' outputs checked."""
+    """A run for `two_processes.py`: columns grown, trained, saved, loaded, and the old outputs compared."""
 
     def run():
         model = grown(grow)
@@ -105,6 +107,10 @@ def grown_run(grow, **more):
             done = [task for task in model.tasks if model.tasks[task].at != name]
             before = outputs(model, done)
             model = train(model, {"speech": 6.0}, lr=1e-2, **more).model
+            assert_equal_outputs(before, outputs(model, done))
+            with tempfile.TemporaryDirectory() as folder:
+                model.save_pretrained(folder)
+                model = Model.from_pretrained(folder)
             assert_equal_outputs(before, outputs(model, done))
         return model
 

@@ -48,7 +48,8 @@ def run(arm: str, lab: Lab) -> tuple[Model, dict[str, Any]]:
         if task in model.tasks:
             found[task]["end"] = lab.measure(model, task)
     figures = {"tasks": found, "one": all(task in model.tasks for task in found)}
-    figures |= {"order": lab.course.names, "notes": lab.notes, "untrained": lab.untrained}
+    notes = [*lab.notes, *lab.course.notes]
+    figures |= {"order": lab.course.names, "notes": notes, "untrained": lab.untrained}
     return model, figures
 
 

@@ -12,10 +12,36 @@ from mtl.data.manifest import read_manifest
 from mtl.data.synthetic import make_words
 from mtl.device import start_processes
 from mtl.problem import Pictures, Recordings, read_problem
-from mtl.shift import SIDE, Items, Shift, Side, paired
+from mtl.shift import SIDE, Items, Shift, Side, paired, read_shift
 
 CONTRAST = 0.4  # of the patches under digits
 RARE = 10  # one in so many is left of a class that becomes rare
+
+
+def chosen(
+    files: tuple[Sequence[Path], Sequence[Path], Sequence[Path]],
+    most: int,
+    channel: str = "",
+    control: str = "",
+    small: bool = False,
+) -> Shift:
+    """Read the domains that a recipe is asked for, source, target and test, or make them.
+
+    With a `channel` they are of speech. Raises ValueError for files that do not belong together.
+    """
+    source, target, test = files
+    bare = control == "labels"  # there is nothing else to repair
+    if channel and (source or (test and not target)):
+        raise ValueError("--speech is the source: leave out --source; --test goes with --target")
+    if channel and target:
+        shift = heard(target, test, most)
+    elif channel:
+        shift = spoken("" if bare else channel, most, small)
+    elif any(files):
+        shift = read_shift(source, target, test, most)
+    else:
+        shift = written(most, coloured=not bare)
+    return controlled(shift, control) if control else shift
 
 
 def written(most: int, coloured: bool = True) -> Shift:

@@ -88,13 +88,16 @@ def fewer(
     """Judge that cells like `a` have fewer errors than cells like `b`, by more than the share `margin`.
 
     The difference is a share of b's errors: over seeds or, where there is one only, over its test examples.
+    Where b makes none in some run there is no share: then it is of the examples.
     """
     runs = [
         {r.cell["seed"]: r.figures for r in results if r.figures and like.items() <= r.cell.items()}
         for like in (a, b)
     ]
     both = [(runs[0][seed], runs[1][seed]) for seed in runs[0] if seed in runs[1]]
-    shares = [(two["value"] - one["value"]) / max(two["value"], 1e-9) for one, two in both]
+    if not all(two["value"] for _, two in both):
+        return judge(f"{claim}: absolute, as some run has no errors", results, b, a)
+    shares = [(two["value"] - one["value"]) / two["value"] for one, two in both]
     if len(both) != 1:
         return over_seeds(claim, shares, margin)
     columns = [[row[place] for row in each["counts"]] for each in both[0][::-1] for place in (0, 1)]

@@ -88,6 +88,10 @@ class Lab:
         """
         problem, old = self.course.tasks[task], self.fit
         data: Data = problem.data(model, items or self.items(task), augment=self.seed)
+        if not len(data):
+            raise ValueError(
+                f"task {task!r}: no example can be learnt from: {'; '.join(problem.notes)}"
+            )
         if methods:
             data = Unlabelled(data)
         if prefix_end(model, task):

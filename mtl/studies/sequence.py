@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from mtl.data.digits import blended, digits
 from mtl.data.images import Picture, hold_out, only, read_pixels
 from mtl.data.manifest import Utterance, read_manifest
@@ -26,7 +28,8 @@ class Course:
     """Tasks in their order, each a problem with a stream of its name; all of one `modality`.
 
     The first is learnt from all its data, each later one from `count` examples, of each class for
-    pictures. Raises ValueError for fewer than two tasks.
+    pictures. Raises ValueError for fewer than two tasks, and for one that has nothing to learn or to be
+    tested on, or whose name torch needs.
 
     >>> pairs(Gallery("digits", *hold_out(digits(), 0.4)), count=10).names
     ['0-1', '2-3', '4-5', '6-7', '8-9']
@@ -34,6 +37,8 @@ class Course:
 
     def __init__(self, name: str, tasks: Mapping[str, Part], count: int) -> None:
         _refuse_few(name, tasks)
+        for task, problem in tasks.items():
+            _refuse_unusable(name, task, problem)
         self.name, self.count = name, count
         self.tasks: dict[str, Any] = dict(tasks)
         self.names, first = list(tasks), next(iter(tasks.values()))
@@ -130,12 +135,19 @@ def images(count: int, small: bool = False) -> list[Course]:
 
 
 def pairs(gallery: Gallery, count: int) -> Course:
-    """Make a task of every two classes, in their order; raises ValueError for fewer than four classes."""
+    """Make a task of every two classes, in their order, of which an odd last one is left out.
+
+    Raises ValueError for fewer than four classes.
+    """
     names = sorted({picture.label for picture in gallery.train})
     tasks: dict[str, Part] = {}
     for two in zip(names[::2], names[1::2], strict=False):
         tested = [picture for picture in gallery.test if picture.label in two]
-        tasks["-".join(two).replace(".", "_")] = Pictures(only(gallery.train, two), tested)
+        tasks["-".join(two).replace(".", "_")] = part = Pictures(only(gallery.train, two), tested)
+        if len(names) % 2 and two[1] == names[-2]:
+            part.notes = (
+                f"{gallery.name}: class {names[-1]!r} is left over from pairs, and left out",
+            )
     return Course(f"{gallery.name} in pairs", tasks, count)
 
 
@@ -160,6 +172,20 @@ def shuffled(items: Sequence[Any], seed: int) -> list[Any]:
 def _refuse_few(name: str, tasks: Collection[str]) -> None:
     if len(tasks) < 2:
         raise ValueError(f"{name}: a sequence takes two tasks or more, not {len(tasks)}")
+
+
+def _refuse_unusable(name: str, task: str, problem: Part) -> None:
+    """Raise ValueError now for what would end a run after the first task's training."""
+    if "." in task or hasattr(nn.ModuleDict(), task):
+        raise ValueError(f"{name}: torch cannot name a task {task!r}: rename it")
+    if not problem.test:
+        raise ValueError(f"{name}: there is nothing to test task {task!r} on")
+    try:
+        made = problem.tasks()
+    except ValueError as error:
+        raise ValueError(f"{name}: task {task!r}: {error}") from error
+    if not made:
+        raise ValueError(f"{name}: task {task!r} has neither texts nor labels to learn")
 
 
 def _mislabelled(item: Any, other: Any) -> Any:

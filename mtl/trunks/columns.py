@@ -69,7 +69,8 @@ class Columns(Routed):
     def grow(self, name: str, trunk: Encoder, sources: Sequence[str]) -> None:
         """Put a trunk beside the others, with laterals from the columns `sources`.
 
-        Raises ValueError for a name that is taken or holds a dot, unknown sources and trunks without blocks.
+        Raises ValueError for a name that is taken or holds a dot, unknown sources, trunks without blocks, and
+        ones that take something else than the first column.
         """
         self.name_new(name)
         for source in sources:
@@ -77,6 +78,12 @@ class Columns(Routed):
         chosen = {source: self.column(source) for source in self.blocks if source in sources}
         if not len(trunk.blocks):
             raise ValueError(f"{type(trunk).__name__} is not cut into blocks: no laterals reach it")
+        first = next(iter(self.blocks), name)
+        if chosen and (wanted := _input(trunk)) != (there := _input(self.trunk(first))):
+            raise ValueError(
+                f"{type(trunk).__name__} takes {wanted}, and column {first!r} {there}: columns read one "
+                "stem; give another trunk, or no laterals and a stream with a stem of its own"
+            )
         given = self.takes if chosen else trunk.takes
         self.blocks[name] = Column(name, trunk, chosen, given)
         self.dim = trunk.dim
@@ -137,9 +144,10 @@ class Columns(Routed):
     def awaited(self, at: str | None) -> str | None:
         """Name the column that must run for a task: none where stored inputs hold what it reads."""
         name, _, block = (at or "").partition(".")
-        newest = self.column(list(self.blocks)[-1])
-        read = [place for each in newest.reads.values() for place in each]
-        return name if block and (name, block) not in read else None
+        newest = list(self.blocks)[-1]
+        read = [place for each in self.column(newest).reads.values() for place in each]
+        held = (name, block) in read if block else not name or name in self._needed([newest])
+        return None if held else name
 
     def _stored(self, start: str) -> Stored:
         """Say what the columns from `start` on need of earlier ones, and how it is stored."""
@@ -247,6 +255,13 @@ class Column(nn.Module):
         if learns or self.training or not mode:
             super().train(learns)
         return self
+
+
+def _input(trunk: Encoder) -> str:
+    """Say what a trunk takes from a stem."""
+    if not trunk.takes:
+        return "raw signals"
+    return "maps" if trunk.maps else "sequences"
 
 
 def abreast(trunk: Encoder, number: int, depth: int) -> str:

@@ -26,8 +26,8 @@ class LowRank(Routed):
     The first column is the trunk as it is. All columns share what leads to the first block; from there on the
     trunk is run once for each column that is asked for.
 
-    Made by `mtl.tune.lora_columns`, and saved as the trunk and edits. Only the stem's output can be stored of
-    what is frozen, as columns differ from the first block on.
+    Made by `mtl.tune.lora_columns`, and saved as the trunk and edits. As columns differ from the first block
+    on, what arrives there is all that can be stored of what is frozen (see `mtl.prefix`).
     """
 
     def __init__(self, name: str, trunk: Encoder) -> None:
@@ -53,7 +53,8 @@ class LowRank(Routed):
         self.name_new(name)
         if rank < 1:
             raise ValueError(f"rank is {rank}; give at least 1")
-        layers = {n: m for n, m in self.base.blocks.named_modules() if _is_linear(m)}
+        blocks = self.base.blocks
+        layers = {n: m for n, m in blocks.named_modules() if _is_linear(m) and _called(blocks, n)}
         chosen = {n: m for n, m in layers.items() if re.fullmatch(targets, f"blocks.{n}")}
         if not chosen:
             listed = ", ".join(f"blocks.{name}" for name in list(layers)[:12])
@@ -72,17 +73,14 @@ class LowRank(Routed):
     ) -> Features:
         """Run the columns that `taps` name, or the newest; `x` is the end of the last of them.
 
-        Raises ValueError for taps that there are not, and for stored inputs.
+        Raises ValueError for taps that there are not.
         """
-        if start is not None:
-            raise ValueError(
-                "columns of low rank differ from the first block on: nothing is stored"
-            )
         wanted, order = self._known(taps), list(self.blocks)
         asked = {tap.partition(".")[0] for tap in wanted} or {order[-1]}
-        entered, kept = self.base.entered(self._before(batch)), {}
+        entered = self.base.entered(self._before(batch)) if start is None else start[1]
+        kept = {}
         for column in sorted(asked, key=order.index):
-            flow = entered
+            flow = self.blocks[column](entered)
             for block in self.base.blocks:
                 flow = self._advance(column, block, flow)
                 if f"{column}.{block}" in wanted:
@@ -90,6 +88,14 @@ class LowRank(Routed):
             last = self.ended(column, self.base.leave(flow), flow)
             kept[column] = last
         return last._replace(taps=kept)
+
+    def store(self, flow: Flow, block: str) -> list[Tensor]:
+        """Cut what arrives at the first block of the trunk into examples."""
+        return self.base.store(flow, next(iter(self.base.blocks)))
+
+    def rejoin(self, batch: Batch) -> Flow:
+        """Give what was stored to the first block of the trunk."""
+        return self.base.rejoin(batch._replace(start=next(iter(self.base.blocks))))
 
     def _before(self, batch: Batch) -> Batch:
         for edit in self.before.values():
@@ -157,6 +163,10 @@ class Updates(nn.Module):
         self.factor = factor
         self.updates = nn.ModuleDict({name.replace(".", "/"): u for name, u in updates.items()})
 
+    def forward(self, flow: Flow) -> Flow:
+        """Give what a column begins with, unchanged: it is called where others run their first block."""
+        return flow
+
     def __contains__(self, name: str) -> bool:
         return name.replace(".", "/") in self.updates
 
@@ -196,6 +206,12 @@ def _pair(layer: nn.Module, rank: int) -> tuple[nn.Module, nn.Module]:
     where = (old.kernel_size, old.stride, old.padding, old.dilation)
     down: Any = kind(old.in_channels, rank, *where, bias=False)  # type: ignore[arg-type]
     return down, kind(rank, old.out_channels, 1, bias=False)
+
+
+def _called(blocks: nn.Module, name: str) -> bool:
+    """Tell whether a layer is called: torchvision's Swin only reads its weights, which no hook sees."""
+    holder = blocks.get_submodule(name.rpartition(".")[0])
+    return not type(holder).__name__.startswith("ShiftedWindowAttention")
 
 
 def _is_linear(module: nn.Module) -> bool:

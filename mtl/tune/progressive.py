@@ -29,8 +29,9 @@ def progressive(
     `model.stems[name] = stem` and `model.streams[name] = name`.
 
     What is frozen stays so to the bit: its hash (`sealed`, which is computed) is saved with the model, and
-    compared whenever weights are loaded: see `mtl.grown`, which also drops columns. Raises ValueError for
-    names that are taken or unknown, trunks that are not cut into blocks, and weights that do not fit.
+    compared whenever weights are loaded: see `mtl.grown`, which also drops columns, and seals what was thawed
+    and trained on purpose. Raises ValueError for names that are taken or unknown, trunks that are not cut
+    into blocks or take something else than the first one, and weights that do not fit.
 
     >>> from mtl.stems.frames import Frames
     >>> from mtl.trunks.transformer import Transformer

@@ -129,6 +129,7 @@ def test_what_is_learnt_without_options(recipe, monkeypatch):
         (["--strength", "-1"], "--strength is -1.0; it may not be below 0"),
         (["--looked-at", "-1"], "--looked-at is -1; it may not be below 0"),
         (["--arms", "head,best"], "arm 'best' is not known; choose from scratch, head, "),
+        (["--arms", " ,"], "--arms ' ,' names none; choose from scratch, head, "),
         (["--test", "a.npz"], "--test needs --data"),
         (["--data", "a.npz"], "a.npz does not exist"),
         (["--languages", "de"], "languages: a sequence takes two tasks or more, not 1"),

@@ -124,7 +124,9 @@ def test_harm_is_done_to_the_second_task_alone(made):
 
 def test_replay_stores_as_many_bytes_as_columns_take(made, trained, monkeypatch):
     monkeypatch.setattr(arms, "column_bytes", lambda lab: 5 * 64 + 63)
+    made.course.tasks["2-3"].notes = ("left out one (too short)",)
     _, figures = run("replay", made)
+    assert "left out one (too short)" in figures["notes"]  # kept with the cell, for runs that go on
     streams = trained[-1][0]
     assert list(streams) == ["4-5", "0-1", "2-3"]
     ids = {name: set(stream.data.ids) for name, stream in streams.items()}

@@ -117,6 +117,16 @@ def test_claims_compare_with_scratch_with_rivals_and_with_harm():
     assert harm.verdict == "true" and harm.difference == pytest.approx(0.5)
 
 
+def test_a_share_of_no_errors_is_not_judged():
+    rows = [result("progressive", [0.1, 0.05], seed=s) for s in (0, 1)]
+    rows += [result("scratch", [0.1, v], seed=s) for s, v in ((0, 0.0), (1, 0.5))]
+    claim = claims("x", rows)[0]
+    assert claim.claim.endswith("(relative): absolute, as some run has no errors")
+    assert claim.difference == pytest.approx(((0 - 0.05) + (0.5 - 0.05)) / 2)
+    one = claims("x", [r for r in rows if r.cell["seed"] == 0])[0]
+    assert one.verdict == "false" and one.difference == pytest.approx(-0.05)
+
+
 def test_harm_within_its_interval_is_undecided():
     results = []
     for seed, more in enumerate((-0.05, 0.1, 0.02)):

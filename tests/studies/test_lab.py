@@ -97,6 +97,17 @@ def test_a_method_learns_without_labels_and_its_steps_add_up(course, tmp_path, r
     assert lab.costs["2-3"]["milliseconds"] > once
 
 
+def test_a_task_of_which_nothing_can_be_used_is_named(course, tmp_path):
+    lab = make(course, tmp_path)
+    model, problem = lab.network("0-1"), course.tasks["0-1"]
+    problem.data, make_data = lambda net, items, augment: make_data(net, [], augment), problem.data
+    problem.notes = ("left out 3 of 3 (too short)",)
+    with pytest.raises(
+        ValueError, match=r"task '0-1': no example can be learnt from: left out 3 of 3"
+    ):
+        lab.learn(model, "0-1")
+
+
 def test_errors_are_those_of_the_predictions(course, tmp_path):
     lab = make(course, tmp_path)
     model = lab.first()

@@ -66,6 +66,34 @@ def test_files_make_pairs_and_a_sequence_of_sets(tmp_path):
         read_courses([two], [], "", COUNTS)
 
 
+def test_what_would_fail_after_the_first_training_is_refused_now(tmp_path):
+    plain = digits(8)[:80]
+    few = [p for p in plain if p.label in "01"]
+    with pytest.raises(ValueError, match="digits in pairs: there is nothing to test task '2-3' on"):
+        pairs(Gallery("digits", plain, few), 2)
+    with pytest.raises(ValueError, match="type -> a: torch cannot name a task 'type': rename it"):
+        domains([Gallery("type", plain, plain), Gallery("a", plain, plain)], 2)
+    one = [p for p in plain if p.label == "1"]
+    with pytest.raises(ValueError, match="b -> a: task 'b': class '1' is the only one"):
+        domains([Gallery("b", one, one), Gallery("a", plain, plain)], 2)
+    train = manifest(tmp_path / "train.jsonl", ["de", "nl", "x.y"])
+    with pytest.raises(ValueError, match=r"torch cannot name a task 'x\.y'"):
+        read_courses([train], [train], "de,x.y", COUNTS)
+    train.write_text(train.read_text().replace('"a", "lang": "nl"', '"", "lang": "nl"'))
+    train.write_text(train.read_text().replace('"b", "lang": "nl"', '"", "lang": "nl"'))
+    test = manifest(tmp_path / "test.jsonl", ["de", "nl"], 2)
+    with pytest.raises(ValueError, match="task 'nl' has neither texts nor labels to learn"):
+        read_courses([train], [test], "de,nl", COUNTS)
+
+
+def test_a_class_that_is_left_over_is_told():
+    nine = [p for p in digits(8)[:200] if p.label != "9"]
+    course = pairs(Gallery("digits", nine, nine), 2)
+    assert course.names[-1] == "6-7"
+    assert course.notes == ["digits: class '8' is left over from pairs, and left out"]
+    assert pairs(Gallery("digits", digits(8)[:200], nine + digits(8)[:200]), 2).notes == []
+
+
 def test_manifests_make_a_sequence_of_languages_in_the_order_wanted(tmp_path):
     train = manifest(tmp_path / "train.jsonl", ["de", "nl", "fr"])
     test = manifest(tmp_path / "test.jsonl", ["de", "nl"], 2)

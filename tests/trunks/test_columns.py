@@ -220,6 +220,12 @@ def test_names_and_trunks_that_do_not_fit_are_refused():
         columns.grow("b", Dense(4, [4]), ["x"])
     with pytest.raises(ValueError, match="not cut into blocks"):
         columns.grow("b", Dense(4, [4]).described().__class__.__base__(4), ["a"])
+    with pytest.raises(ValueError, match="ResNet takes maps, and column 'a' sequences"):
+        columns.grow("b", ResNet(4, [4]), ["a"])
+    raw = Dense(4, [4])
+    raw.takes = 0
+    with pytest.raises(ValueError, match="Dense takes raw signals, and column 'a' sequences"):
+        columns.grow("b", raw, ["a"])
     assert list(columns.blocks) == ["a"]
     batch = Batch(torch.zeros(1, 1, 4), torch.ones(1, dtype=torch.long))
     with pytest.raises(ValueError, match=r"no block \['b9'\]"):

@@ -115,7 +115,7 @@ def test_stored_inputs_of_a_kind(kind):
         torch.testing.assert_close(found.at(name).x, expected.at(name).x, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "vit", "convnext"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_low_rank_columns_of_a_kind(kind, tmp_path):
     model = build(kind).eval()
     before = score(model, kind, "a")

@@ -153,7 +153,10 @@ def test_two_new_columns_learn_in_one_step():
     model.add(Task("cy", "speech", CTC(["a", "b", "c"]), at="cy"))
     model.add(Task("second", "speech", Classify(["nl", "cy"]), label="language"))
     before = weights(model)
-    trained = train(awake(model), SPEECH).model
+    with pytest.warns(
+        UserWarning, match=r"blocks\.cy was frozen when column 'language2' was grown"
+    ):
+        trained = train(awake(model), SPEECH).model
     for part in ("trunk.blocks.cy.", "trunk.blocks.language2.", "heads.cy", "heads.second"):
         assert any(name.startswith(part) for name in moved(before, trained)), part
 
@@ -211,6 +214,63 @@ def test_dropping_undoes_growing(grow, tmp_path):
     assert type(model.trunk) is Transformer and not model.edits
     assert model.tasks["language"].at == "b1"
     assert_equal_outputs(outputs(spoken_model()), outputs(model))
+
+
+def test_what_is_thawed_on_purpose_trains_resumes_and_is_sealed_again(tmp_path):
+    model = spoken_model()
+    progressive(model, "cy", first="nl")
+    model.add(Task("cy", "speech", CTC(["a", "b", "c"])))
+    progressive(model, "it", laterals=["nl"])
+    model.trunk.column("cy").requires_grad_(True)
+    settings = Fit(steps=4, save_every=2, average=2, precision="no", threads=1, dry_run=False)
+    with pytest.warns(UserWarning, match="trained now: old tasks change, and what is saved"):
+        fit(model, streams(**SPEECH), settings, out=tmp_path / "run", show=False)
+    assert any(p.requires_grad for p in model.trunk.column("cy").parameters())
+    model.save_pretrained(tmp_path / "one")
+    with pytest.raises(WrongModel, match=r"trunk\.blocks\.cy: not as frozen when column 'it'"):
+        Model.from_pretrained(tmp_path / "one")
+    again = copy.deepcopy(model)
+    module.seal(model)
+    progressive(again, "fr")  # freezes and seals as well
+    for each in (model, again):
+        each.save_pretrained(tmp_path / "two")
+        loaded = Model.from_pretrained(tmp_path / "two")
+        assert_equal_outputs(outputs(each, ("nl", "cy")), outputs(loaded, ("nl", "cy")))
+        assert not any(p.requires_grad for p in loaded.trunk.column("cy").parameters())
+    assert not any(p.requires_grad for p in again.trunk.column("cy").parameters())
+
+
+def test_an_edit_inside_a_frozen_column_comes_back(tmp_path):
+    model = grown()
+    lhuc(model, size=2, blocks=["nl.b1"])
+    inner = "trunk.blocks.nl.trunk.after.b1.lhuc.a"
+    with torch.no_grad():
+        model.get_parameter(inner).normal_()
+    for name in ("one", "two"):
+        model.save_pretrained(tmp_path / name)
+        loaded = Model.from_pretrained(tmp_path / name)
+        assert loaded.get_parameter(inner).equal(model.get_parameter(inner))
+        flags = [p.requires_grad for p in model.parameters()]
+        assert [p.requires_grad for p in loaded.parameters()] == flags
+        if name == "one":
+            train(model, SPEECH)  # without a word: what was frozen still is
+            progressive(model, "it")
+    assert not model.get_parameter(inner).requires_grad
+
+
+def test_a_column_that_an_edit_may_hold_is_not_dropped(tmp_path):
+    model = grown()
+    progressive(model, "it", laterals=["nl"])
+    lhuc(model, size=2, column="lang", blocks=["cy", "nl.b1"])
+    with pytest.raises(ValueError, match="edit 'lhuc' came after column 'cy' was grown"):
+        module.drop(model, "cy")
+    assert list(model.tasks) == ["nl", "language", "cy"]
+    module.drop(model, "it")
+    model.save_pretrained(tmp_path)
+    Model.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="edit 'lhuc' came after column 'cy' was grown"):
+        module.drop(model, "cy")
+    assert list(model.trunk.blocks) == ["nl", "cy"]
 
 
 def test_columns_begin_with_given_weights_and_shapes():
@@ -328,6 +388,37 @@ def test_stored_columns_give_the_losses_of_running_them():
     assert stored.start == "it" and stored.input.shape == (6, 5 * DIM)
     model.tasks["language"] = model.tasks["language"]._replace(at="cy.b2")
     assert prefix_end(model, "speech") == "cy"  # no lateral reads this block: it must run
+
+
+def test_a_column_that_the_newest_does_not_read_runs():
+    model = grown()
+    progressive(model, "it", laterals=["nl"])
+    model.add(Task("it", "speech", CTC(["a", "b"]), label="nl"))
+    awake(model)
+    assert prefix_end(model, "speech") == "cy"  # a task reads it, and nothing else would store it
+    _, expected = cached(copy.deepcopy(model), Repeating, spoken, "")
+    _, found = cached(model, Varying, spoken, "speech")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_low_rank_columns_begin_with_what_is_stored():
+    """What arrives at the first block, whichever column the tasks read."""
+
+    def build():
+        model = grown(lora_columns)
+        lora_columns(model, "it")
+        model.add(Task("it", "speech", CTC(["a", "b"]), label="nl"))
+        return awake(model)
+
+    _, expected = cached(build(), Repeating, spoken, "")
+    model, rows = build(), []
+    model.stems["speech"].register_forward_pre_hook(
+        lambda _, given: rows.append(len(given[0].inputs))
+    )
+    data, found = cached(model, Varying, spoken, "speech")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert sum(rows) == 12 * 2 + 2  # each draw, and a trial up to the block and whole
+    assert data.example(0).input.shape == (6, DIM)
 
 
 def test_stored_maps_give_the_losses_of_running_them():
