@@ -12,6 +12,7 @@ from mtl.metrics import METRICS, Interval, bootstrap, error_rate
 from mtl.model import Model
 from mtl.predict import Decoder, predict
 from mtl.stream import Data
+from mtl.tables import figures_table, html_table, text_table
 from mtl.text import TextRules, normalise
 
 
@@ -34,9 +35,15 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The rows of an evaluation, and the figures they add up to."""
+    """The rows of an evaluation, and the figures they add up to: printed, a table; in a notebook, too."""
 
     rows: list[Row]
+
+    def __repr__(self) -> str:
+        return text_table(*figures_table(self.tasks()))
+
+    def _repr_html_(self) -> str:
+        return html_table(*figures_table(self.tasks()))
 
     def of(self, task: str) -> list[Row]:
         """Give one task's rows. Raises ValueError, naming the tasks, where there are none."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mtl.atomic import atomic_text
+from mtl.tables import html_table
 
 # The policy makes the promise hold: a browser would load nothing even if a part asked for it.
 _TOP = """<!DOCTYPE html>
@@ -22,15 +23,34 @@ _TOP = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+ overflow-wrap: anywhere; }}
 table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}
 th, td {{ padding: .25rem .8rem; border-bottom: 1px solid #8886; text-align: right; }}
 th.left, td.left {{ text-align: left; }}
 caption, figcaption {{ text-align: left; opacity: .75; }}
-figure {{ margin: 1.5rem 0; }}
+th, td {{ overflow-wrap: normal; }}
+td {{ white-space: nowrap; }}
+td.left {{ white-space: normal; }}
+td:first-child {{ min-width: 6rem; }}
+figure {{ margin: 1.5rem 0; overflow-x: auto; }}
 svg {{ max-width: 100%; height: auto; fill: currentColor; }}
 audio {{ display: block; }}
 pre {{ padding: .8rem; border: 1px solid #8886; overflow-x: auto; }}
+/* on a phone a plot keeps its size, or its letters would get too small, and is moved sideways */
+@media (max-width: 40rem) {{ svg {{ max-width: none; }} th, td {{ padding: .25rem .5rem; }} }}
+/* paper cannot be moved: lines break, and nothing falls apart between two sheets */
+@media print {{
+ :root {{ color-scheme: light; }}
+ body {{ max-width: none; margin: 0; font-size: 11pt; }}
+ table {{ display: table; font-size: 9pt; }}
+ th, td {{ padding: .2rem .4rem; white-space: normal; overflow-wrap: anywhere; }}
+ tr, figure, pre {{ break-inside: avoid; }}
+ figure {{ overflow: visible; }}
+ pre {{ white-space: pre-wrap; overflow: visible; break-inside: auto; }}
+ svg {{ max-width: 100%; }}
+ audio {{ display: none; }}
+}}
 </style>
 </head>
 <body>
@@ -73,16 +93,7 @@ class Page:
         left: Sequence[str] = (),
     ) -> "Page":
         """Add a table; the columns named in `left` (and the first) hold text, the others numbers."""
-        sides = [' class="left"' if c in left or not i else "" for i, c in enumerate(columns)]
-
-        def line(cells: Sequence[str], tag: str) -> str:
-            pairs = zip(cells, sides, strict=True)
-            joined = "".join(f"<{tag}{side}>{escape(cell)}</{tag}>" for cell, side in pairs)
-            return f"<tr>{joined}</tr>"
-
-        head = f"<caption>{escape(caption)}</caption>\n" if caption else ""
-        body = "\n".join(line(row, "td") for row in rows)
-        return self._add(f"<table>\n{head}{line(columns, 'th')}\n{body}\n</table>")
+        return self._add(html_table(columns, rows, caption, left))
 
     def figure(self, svg: str, caption: str = "") -> "Page":
         """Add a plot of `mtl.plots`; none for an empty one."""

@@ -18,7 +18,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 INK = "#010203"  # stands for the page's own text colour, which no plotting library can know
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c6bb1", "#7f7f7f")
+# Okabe and Ito 2008 without yellow and black, and two more that no colour blindness mixes up with these
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#962dff", "#873c1e")
 MARKS = "os^Dv<>P"
 STYLE: Any = {
     "font.family": "sans-serif",

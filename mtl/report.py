@@ -17,22 +17,26 @@ from mtl.data.manifest import Utterance
 from mtl.device import start_processes
 from mtl.evaluate import Evaluation, Row
 from mtl.fit import Fitted
-from mtl.metrics import METRICS, Interval, bootstrap_difference, verdict
+from mtl.metrics import Interval, bootstrap_difference, verdict
 from mtl.page import Page
+from mtl.tables import LEFT, bounds, figures_table, split_columns
 
 HEARD_HZ = 16000
 PLAYED_SECONDS = 15.0  # longer sounds would make the page heavy: 43 kB a second
-LEFT = ("task", "metric")
 SMOKE = "smoke run: the figures mean nothing"
 
 
 class Claim(NamedTuple):
-    """A sentence, what was measured of it, and what the interval says: true, false or undecided."""
+    """A sentence, what was measured of it, and what the interval says: true, false or undecided.
+
+    `of` names what the difference is of, such as "scratch less tuned".
+    """
 
     claim: str
     verdict: str
     difference: float | None
     interval: Interval | None
+    of: str = ""
 
 
 @dataclass
@@ -125,12 +129,16 @@ class Report:
         """Print the table, the notes and the claims."""
         console = console or Console()
         columns, rows = self.table()
-        table = Table(title=self.recipe)
-        for column in columns:
-            table.add_column(column, justify="left" if column in LEFT else "right")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+        for places in split_columns(columns, rows, console.width):
+            table = Table(title=self.recipe)
+            for place in places:
+                words = columns[place] in LEFT
+                table.add_column(
+                    columns[place], justify="left" if words else "right", no_wrap=not words
+                )
+            for row in rows:
+                table.add_row(*(row[place] for place in places))
+            console.print(table)
         for note in self.notes:
             console.print(note, highlight=False, markup=False)
         for claim in self.claims:
@@ -138,24 +146,7 @@ class Report:
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Give the columns and rows of the table, one for each metric of each task; fractions in per cent."""
-        own = ["result", "95 % interval"] if self.tasks else []
-        names = dict.fromkeys(
-            [*self.tasks, *(t for rows in self.comparisons.values() for t in rows)]
-        )
-        rows = []
-        for task in names:
-            sets = [self.tasks, *self.comparisons.values()]
-            given: list[Mapping[str, Any]] = [found.get(task, {}) for found in sets]
-            count = next((str(figures["n"]) for figures in given if "n" in figures), "")
-            for metric in METRICS:
-                if any(metric in figures for figures in given):
-                    times = 1 if METRICS[metric].scale else 100
-                    result, *others = [_shown(figures.get(metric), times) for figures in given]
-                    interval = _interval(given[0].get(f"{metric}_interval"), times)
-                    cells = [result, interval] if own else []
-                    title = metric if times == 1 else f"{metric} %"
-                    rows.append([task, count, title, *cells, *others])
-        return ["task", "n", "metric", *own, *self.comparisons], rows
+        return figures_table(self.tasks, self.comparisons)
 
     def _page(self, folder: Path, version: str) -> Page:
         """Put the table first, and how to have it again last."""
@@ -215,19 +206,9 @@ def compare(
 def _judged(claim: Claim) -> str:
     if claim.difference is None:
         return f"{claim.claim}: {claim.verdict}"
-    found = _interval(claim.interval)
+    found = bounds(claim.interval)
     interval = f" ({found})" if found else ""
     return f"{claim.claim}: {claim.verdict}, difference {100 * claim.difference:+.1f} %{interval}"
-
-
-def _shown(value: float | None, times: int) -> str:
-    return "" if value is None else f"{times * value:.2f}"
-
-
-def _interval(interval: Sequence[float] | None, times: int = 100) -> str:
-    if interval is None or not all(map(math.isfinite, interval)):
-        return ""
-    return f"{times * interval[0]:.1f} to {times * interval[1]:.1f}"
 
 
 def _finite(value: Any) -> Any:

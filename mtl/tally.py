@@ -95,12 +95,25 @@ def judge(claim: str, results: Sequence[Result], a: Cell, b: Cell, margin: float
     Over seeds or, where there is one seed only, over its test examples (`counts`), which says nothing of
     other seeds. Undecided where no seed has both.
     """
-    gains = differences(results, a, b)
+    gains, of = (
+        differences(results, a, b),
+        " less ".join(_named(*pair) for pair in ((a, b), (b, a))),
+    )
     if len(gains) != 1:
-        return over_seeds(claim, list(gains.values()), margin)
+        return over_seeds(claim, list(gains.values()), margin)._replace(of=of)
     (seed,) = gains
     first, second = (_by_seed(results, cell)[seed]["counts"] for cell in (a, b))
-    return over_examples(claim, first, second, margin)
+    return over_examples(claim, first, second, margin)._replace(of=of)
+
+
+def _named(cell: Cell, other: Cell) -> str:
+    """Name a cell by what another does not share.
+
+    >>> _named({"arm": "tuned", "count": 5}, {"arm": "scratch", "count": 5})
+    'tuned'
+    """
+    own = [str(value) for name, value in cell.items() if other.get(name, value) != value]
+    return " ".join(own) or " ".join(map(str, cell.values()))
 
 
 def over_seeds(claim: str, differences: Sequence[float], margin: float = 0.0) -> Claim:

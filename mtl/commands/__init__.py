@@ -4,8 +4,9 @@ A command file has `arguments(parser)` and `run(args) -> exit code`; its docstri
 torch, and what imports torch, inside functions: `mtl --help` should take no seconds.
 """
 
+import json
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtl.decode.beam import Search
@@ -16,6 +17,21 @@ def count(text: str) -> int:
     if not text.isdecimal():
         raise ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
+
+
+def json_option(parser: ArgumentParser, what: str = "one JSON object") -> None:
+    """Declare `--json`."""
+    parser.add_argument("--json", action="store_true", help=f"print {what}")
+
+
+def print_json(found: Any) -> None:
+    """Print on one line, paths as texts; numbers that JSON does not know, such as infinity, as null.
+
+    >>> print_json({"fit": float("-inf"), "word": "né"})
+    {"fit": null, "word": "né"}
+    """
+    plain = json.loads(json.dumps(found, default=str), parse_constant=lambda _: None)
+    print(json.dumps(plain, ensure_ascii=False), flush=True)
 
 
 def search_options(parser: ArgumentParser) -> None:

@@ -11,12 +11,14 @@ nothing can be learnt is named and left out, and the exit code is 1.
 import ast
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mtl.commands import json_option, print_json
 
 if TYPE_CHECKING:
     from mtl.adapt import Adapt, Adapted
@@ -47,6 +49,7 @@ def arguments(parser: ArgumentParser) -> None:
         elif name == "by":
             shown = f"{text}{MORE} (default: {default})"
         add(f"--{name}", default=SUPPRESS, help=shown.replace("%", "%%"), **how)
+    json_option(parser, "a JSON object a line, for each speaker")
 
 
 def _settings() -> Iterator[tuple[str, type, Any, str]]:
@@ -90,7 +93,11 @@ def run(args: Namespace) -> int:
         for problem in list(problems.values())[known:]:
             print(f"mtl: {problem}", file=sys.stderr)
         for name, adapted in found.items():
-            _finish(adapted, len(group[name]), folder, name in older)
+            line = _finish(adapted, len(group[name]), folder, name in older)
+            if args.json:
+                print_json(line)
+            else:
+                _show(line)
     return int(bool(problems))
 
 
@@ -137,8 +144,8 @@ def _by_speaker(utterances: Sequence["Utterance"], args: Namespace) -> dict[str,
     return said
 
 
-def _finish(adapted: "Adapted", said: int, folder: Path, replaces: bool) -> None:
-    """Save a delta, print its line, and on the error output what was left out."""
+def _finish(adapted: "Adapted", said: int, folder: Path, replaces: bool) -> dict[str, Any]:
+    """Save a delta, print on the error output what was left out, and give what there is to say."""
     from mtl.data.speech import describe_skips
     from mtl.delta import save, size
 
@@ -148,8 +155,15 @@ def _finish(adapted: "Adapted", said: int, folder: Path, replaces: bool) -> None
     for line in each if len(each) <= SHOWN else describe_skips(skips, said):
         print(f"mtl: {name}: {line}", file=sys.stderr)
     learnt = delta.notes["utterances"]
-    counts = f"learnt {learnt}, held out {said - learnt - len(skips)}, left out {len(skips)}"
-    how = f"{delta.notes['by']}, strength {delta.notes['strength']:.2g}"
-    how += ", replaces an older delta" if replaces else ""
+    counts = {"learnt": learnt, "held_out": said - learnt - len(skips), "left_out": len(skips)}
+    how = {"by": delta.notes["by"], "strength": delta.notes["strength"], "replaces": replaces}
     path = save(delta, folder)
-    print(name, counts, how, f"{size(delta) / 1000:.1f} kB", path, sep="\t", flush=True)
+    return {"speaker": name, **counts, **how, "bytes": size(delta), "path": path}
+
+
+def _show(line: Mapping[str, Any]) -> None:
+    counts = "learnt {learnt}, held out {held_out}, left out {left_out}".format(**line)
+    how = "{by}, strength {strength:.2g}".format(**line)
+    how += ", replaces an older delta" if line["replaces"] else ""
+    size = f"{line['bytes'] / 1000:.1f} kB"
+    print(line["speaker"], counts, how, size, line["path"], sep="\t", flush=True)

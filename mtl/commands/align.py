@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtl.commands import json_option, print_json
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -39,10 +41,12 @@ def arguments(parser: ArgumentParser) -> None:
     add("--speaker", metavar="NAME", help="who speaks everywhere, whom `mtl adapt` has met")
     where = "folder that it wrote to (default: speakers/ beside the model)"
     add("--speakers", type=Path, metavar="DIR", help=where)
+    json_option(parser)
 
 
 def run(args: Namespace) -> int:
     """Align; 1 where an utterance could not be."""
+    from mtl.atomic import atomic_text
     from mtl.data.manifest import read_manifest, write_manifest
     from mtl.decode.captions import ctm
     from mtl.load import load
@@ -69,8 +73,11 @@ def run(args: Namespace) -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(args.out, rows())
     if args.ctm:
-        args.out.with_suffix(".ctm").write_text("".join(lines), encoding="utf-8")
-    print(f"aligned {done} of {len(utterances)} utterances: {args.out}")
+        atomic_text(args.out.with_suffix(".ctm"), "".join(lines))
+    if args.json:
+        print_json({"aligned": done, "utterances": len(utterances), "out": args.out})
+    else:
+        print(f"aligned {done} of {len(utterances)} utterances: {args.out}")
     return int(done < len(utterances))
 
 

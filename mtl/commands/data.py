@@ -1,12 +1,13 @@
 """data: check a manifest, make a speech corpus, or import one from another format.
 
-mtl data check train.jsonl
-mtl data make --languages en=100,nl=20
-mtl data import common_voice cv-corpus-17.0/nl --split train --out train.jsonl
+A manifest is a file of JSON lines, a superset of NeMo's.
+
+    mtl data check train.jsonl
+    mtl data make --languages en=100,nl=20
+    mtl data import common_voice cv-corpus-17.0/nl --split train --out train.jsonl
 """
 
 import importlib
-import json
 import pkgutil
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mtl.data.imports
-from mtl.commands import count
+from mtl.commands import count, json_option, print_json
 from mtl.data.imports import FIELDS, LEVELS, Ask, Skip
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def arguments(parser: ArgumentParser) -> None:
     check = parts.add_parser("check", help=text, description=text)
     check.set_defaults(part=_check)
     check.add_argument("manifest", type=Path, metavar="MANIFEST", help="JSON lines")
-    check.add_argument("--json", action="store_true", help="print one JSON object")
+    json_option(check)
     check.add_argument(
         "--no-decode",
         action="store_true",
@@ -57,6 +58,7 @@ def arguments(parser: ArgumentParser) -> None:
         add(f"--{name}", type=count, default=size, metavar="N", help=about)
     add("--seed", type=int, default=0, metavar="N", help="seed of texts and voices (default: 0)")
     add("--folder", type=Path, metavar="DIR", help="where (default: $MTL_CACHE, else ~/.cache/mtl)")
+    json_option(make)
 
     _import_arguments(parts)
 
@@ -94,6 +96,7 @@ def _import_arguments(parts: Any) -> None:
         help=f"folder: what the folders above a file mean, such as lang/speaker; {', '.join(LEVELS)}",
     )
     add("--untranscribed", action="store_true", help="keep utterances that have no text")
+    json_option(part)
 
 
 def _columns(text: str) -> dict[str, str]:
@@ -142,7 +145,7 @@ def _check(args: Namespace) -> int:
             "defects": [defect._asdict() for defect in defects],
             "languages": {name: language._asdict() for name, language in languages.items()},
         }
-        print(json.dumps(found, ensure_ascii=False))
+        print_json(found)
     else:
         _show(languages, f"{args.manifest.name}: {len(defects)} defect(s)")
     return int(bool(defects))
@@ -171,6 +174,13 @@ def _import(args: Namespace) -> int:
         ask = Ask(args.source, **asked)
         report = import_manifest(args.format, ask, args.out, choices, watch)
     languages = summary(args.out)
+    if args.json:
+        found = {"out": args.out, "imported": report.kept, "skipped": report.skips}
+        found |= {"skips": report.skipped, "written": report.written, "replaced": report.replaced}
+        print_json(
+            found | {"languages": {lang: each._asdict() for lang, each in languages.items()}}
+        )
+        return 0
     _show(languages, f"{args.out}: {report.kept} imported, {report.skips.total()} skipped")
     if report.written:
         print(f"audio written to {report.written}")
@@ -215,6 +225,9 @@ def _make(args: Namespace) -> int:
     sizes = {"dev": args.dev, "test": args.test, "seed": args.seed}
     shown = sys.stderr.isatty()
     manifests = make_corpus(args.languages, **sizes, folder=args.folder, progress=shown)
+    if args.json:
+        print_json(manifests)
+        return 0
     for split, path in manifests.items():
         print(split, path, sep="\t")
     return 0

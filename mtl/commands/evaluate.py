@@ -9,14 +9,13 @@ resample whole speakers, and the worst utterances. An utterance that cannot be r
 """
 
 import copy
-import json
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mtl.commands import count, read_search, search_options
+from mtl.commands import count, json_option, print_json, read_search, search_options
 
 if TYPE_CHECKING:
     from mtl.data.manifest import Utterance
@@ -39,7 +38,7 @@ def arguments(parser: ArgumentParser) -> None:
         help="hear each speaker whom `mtl adapt` has met as it learnt to, by the files in DIR (default: "
         "speakers/ beside the model), and the others without",
     )
-    add("--json", action="store_true", help="print one JSON object; rates as fractions")
+    json_option(parser, "one JSON object; rates as fractions")
     add(
         "--worst", type=count, default=5, metavar="N", help="worst utterances per task (default: 5)"
     )
@@ -69,7 +68,7 @@ def run(args: Namespace) -> int:
         )
     counts = {} if deltas is None else _counts(deltas, kept)
     if args.json:
-        print(_json(evaluation, unknown, args.worst, counts))
+        print_json(_plain(evaluation, unknown, args.worst, counts))
     else:
         notes = _notes(evaluation, unknown, known, counts) + _wordless(model, evaluation, kept)
         _show(args.manifest.name, evaluation, notes, args.worst)
@@ -200,10 +199,10 @@ def _worst(evaluation: "Evaluation", task: str, most: int) -> list["Row"]:
     return [row for row in rows if row.problem or row.reference != row.prediction]
 
 
-def _json(
+def _plain(
     evaluation: "Evaluation", unknown: Counter[str], worst: int, adapted: dict[str, int]
-) -> str:
-    found = {
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "tasks": evaluation.tasks(),
         "unknown_languages": dict(unknown),
         "worst": {
@@ -213,6 +212,4 @@ def _json(
     }
     if adapted:
         found["adapted"] = adapted
-    # JSON knows no infinity, the ends of the interval of a single speaker: null.
-    plain = json.loads(json.dumps(found), parse_constant=lambda _: None)
-    return json.dumps(plain, ensure_ascii=False)
+    return found

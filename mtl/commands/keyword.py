@@ -15,6 +15,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mtl.commands import json_option, print_json
+
 if TYPE_CHECKING:
     from mtl.batch import Example
     from mtl.encoder import Encoder
@@ -34,6 +36,7 @@ def arguments(parser: ArgumentParser) -> None:
             "--model", required=True, metavar="DIR_OR_ID", help="folder of a saved model, or hub id"
         )
         add("--task", metavar="TASK", help="task with the words (default: the one that can)")
+        json_option(command, "a JSON object a line")
         if part is _add:
             add("--name", required=True, metavar="WORD", help="what is said in all files")
             add("--out", type=Path, metavar="DIR", help="folder to write to (default: the model's)")
@@ -63,6 +66,10 @@ def _add(args: Namespace) -> int:
     known = args.name in head.classes
     enrol(model, task, args.name, Inputs(args.files, model.stem(model.tasks[task].stream)))
     model.save_pretrained(out)
+    if args.json:
+        taught = {"word": args.name, "anew": known, "examples": len(args.files)}
+        print_json({**taught, "words": head.classes, "out": out})
+        return 0
     done = f"{'taught anew' if known else 'added'}, from {len(args.files)} example(s)"
     print(args.name, done, f"{len(head.classes)} words", out, sep="\t")
     return 0
@@ -87,6 +94,10 @@ def _detect(args: Namespace) -> int:
             code = 1
             continue
         for start, best in _peaks(list(zip(windows, said, strict=True)), args.least):
+            if args.json:
+                fits = {"word": best.name, "confidence": best.confidence, "fit": best.fit}
+                print_json({"file": path, "start": start, **fits})
+                continue
             when = [] if args.window is None else [f"{start:.2f}"]
             print(path, *when, best.name, f"{best.confidence:.2f}", f"{best.fit:.4g}", sep="\t")
     return code

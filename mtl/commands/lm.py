@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtl.commands import json_option, print_json
+
 if TYPE_CHECKING:
     from mtl.decode.lm import NGrams
 
@@ -36,6 +38,7 @@ def arguments(parser: ArgumentParser) -> None:
     add("--task", help="which of its tasks (default: that of --lang, or the only one that writes)")
     add("--raw", action="store_true", help="take texts as they are, but for white space")
     add("--test", type=Path, metavar="TEXT", help="measure the perplexity on this file or manifest")
+    json_option(parser)
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -116,7 +119,14 @@ def run(args: Namespace) -> int:
         raise ValueError(_nothing(args, read)) from error
     perplexity = model.perplexity(test([args.test])) if args.test else None
     model.write(args.out)
-    for line in _notes(args, model, read):
+    notes = _notes(args, model, read)
+    if args.json:
+        measured = {"perplexity": perplexity, "test_lines": test.lines} if args.test else {}
+        counts = {"lines": read.lines, "units": read.units}
+        sizes = [len(grams) for grams in model.probabilities]
+        print_json({"out": args.out, **counts, "ngrams": sizes, **measured, "notes": notes})
+        return 0
+    for line in notes:
         print(line)
     if perplexity is not None:
         print(f"{args.test}: perplexity {perplexity:.4g} in {test.lines:,} lines, ends included")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtl.commands import count
+from mtl.commands import count, json_option, print_json
 
 if TYPE_CHECKING:
     from mtl.advice import Source
@@ -33,6 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
     margin = "lead from which to transfer, such as recipes/choose_source.py finds (default: 0)"
     add("--margin", type=float, default=0.0, metavar="LEAD", help=margin)
     add("--most", type=count, default=1000, metavar="N", help="examples to look at (default: 1000)")
+    json_option(parser)
 
 
 def run(args: Namespace) -> int:
@@ -50,6 +51,10 @@ def run(args: Namespace) -> int:
     pairs = list(zip(args.models, args.sources or [None] * len(args.models), strict=True))
     sources = [_source(name, learnt, target, args.most) for name, learnt in pairs]
     verdicts = advise(sources, args.by, args.margin)
+    if args.json:
+        found = [verdict._asdict() | {"source": verdict.source._asdict()} for verdict in verdicts]
+        print_json({"by": args.by, "verdicts": found, "decision": decision(verdicts)})
+        return 0
     _table([verdict.source for verdict in verdicts])
     for verdict in verdicts:
         word = "yes" if verdict.transfer else "no"

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mtl.commands import json_option, print_json
+
 if TYPE_CHECKING:
     from mtl.data.manifest import Utterance
     from mtl.model import Model
@@ -31,6 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
     add("--symbols", default="", metavar="SYMBOLS", help=f"{written}(default: as the head has)")
     more = "keep all symbols that the head has, and add those that the data need"
     add("--add", action="store_true", help=more)
+    json_option(parser)
 
 
 def run(args: Namespace) -> int:
@@ -51,6 +54,9 @@ def run(args: Namespace) -> int:
     for line in _notes(model, args, said):
         print(f"mtl: {line}", file=sys.stderr)
     model.save_pretrained(args.out)
+    if args.json:
+        print_json({**change._asdict(), "out": args.out})
+        return 0
     print(change)  # not before it is true
     print(args.out)
     return 0

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtl.atomic import atomic_text
 from mtl.commands import read_search, search_options
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _putter(args: Namespace) -> Callable[[str, str], None]:
     args.out.mkdir(parents=True, exist_ok=True)
 
     def write(name: str, text: str) -> None:
-        (args.out / f"{Path(name).stem}{suffix}").write_text(text, encoding="utf-8")
+        atomic_text(args.out / f"{Path(name).stem}{suffix}", text)
 
     return write
 
