@@ -28,12 +28,15 @@ def tell(report: Report, results: Sequence[Result], harmful: bool = False) -> No
     Where the shift is a control that no method can repair, the claim is that adaptation is `harmful`.
     """
     for place in (TARGET, SOURCE):
-        rows = [_at(result, place) for result in results]
+        # One note for a cell that failed, not one for each domain.
+        rows = [_at(result, place) for result in results if result.figures or place == TARGET]
         tally(report, rows, "{arm}".format_map, "{place}".format_map)
     found = _by_arm(results)
     for arm in _adapted(found):
         report.claims += [_gain(results, arm, harmful), *_mixing(arm, found)]
-    report.notes += [*_distances(found), *_warnings(found), *advice(found)]
+    report.notes += [*_distances(found), *_warnings(found)]
+    report.notes += [n for arm in _adapted(found) for n in _negative(results, arm, found)]
+    report.notes += advice(found)
     report.notes += skips([_at(r, TARGET) for r in results], "skipped", "target's test examples")
     report.notes += skips(results, "untrained", "training examples")
     _draw(report, found)
@@ -162,17 +165,20 @@ def _warnings(found: Mapping[str, Mapping[int, Figures]]) -> list[str]:
     for arm in _adapted(found):
         wrong = [classifier([a for _, a in f["told"]]) for f in found[arm].values()]
         lines += [f"{arm}: domain classifier {text}" for text in dict.fromkeys(filter(None, wrong))]
-        alone = found.get(SOURCE_ONLY, {})
-        losses = [
-            _good(alone[seed][TARGET]) - _good(f[TARGET])
-            for seed, f in found[arm].items()
-            if seed in alone
-        ]
-        pairs = _pairs(found, arm)
-        if losses and pairs and mean(losses) > 0:
-            why = cause(*(mean(side) for side in zip(*pairs, strict=True)))
-            lines.append(f"{arm}: NEGATIVE TRANSFER, {100 * mean(losses):.1f} points; likely {why}")
     return lines
+
+
+def _negative(
+    results: Sequence[Result], arm: str, found: Mapping[str, Mapping[int, Figures]]
+) -> list[str]:
+    """Warn of an arm that does worse than the source alone; "perhaps" where its interval leaves that open."""
+    lost = _gain(results, arm, harmful=True)
+    if lost.difference is None or lost.difference <= 0:
+        return []
+    sure = "" if lost.verdict == "true" else "perhaps "
+    pairs = _pairs(found, arm)
+    why = "likely " + cause(*map(mean, zip(*pairs, strict=True))) if pairs else "too few to say why"
+    return [f"{arm}: {sure}NEGATIVE TRANSFER, {100 * lost.difference:.1f} points; {why}"]
 
 
 def _draw(report: Report, found: Mapping[str, Mapping[int, Figures]]) -> None:

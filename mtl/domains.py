@@ -1,5 +1,6 @@
 """domains: what methods of domain adaptation share: which streams they compare, and where."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 
@@ -152,6 +153,15 @@ def tell_apart(view: View, streams: Sequence[str], logits: Sequence[Tensor]) -> 
         losses.append(view.mean(stream, F.cross_entropy(each.float(), truth, reduction="none")))
         right.append(view.mean(stream, (each.argmax(1) == truth).float()))
     return {"domain": torch.stack(losses).mean(), "accuracy": torch.stack(right).mean()}
+
+
+def ramp(progress: float, gamma: float = 10.0) -> float:
+    """Give 2 / (1 + exp(-gamma progress)) - 1, from 0 towards 1; progress is held to 0 to 1.
+
+    >>> [round(ramp(progress), 3) for progress in (0.0, 0.1, 1.0, 7.0)]
+    [0.0, 0.462, 1.0, 1.0]
+    """
+    return math.tanh(gamma * min(max(progress, 0.0), 1.0) / 2)
 
 
 def tupled(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -16,14 +16,26 @@ class Phase(NamedTuple):
     """One backward and optimizer step within a training step.
 
     Gradients that fall outside `parameters` are dropped; `tasks` adds the tasks' losses; the phase runs
-    in every `every`-th step. The phase `train` always exists: all tasks, all parameters that no other
-    phase claims.
+    in every `every`-th step. Without `features` the model does not run in it, which saves its time: the
+    terms see the batches as they came, and neither features nor scores. The phase `train` always exists:
+    all tasks, all parameters that no other phase claims.
     """
 
     name: str
     parameters: Sequence[nn.Parameter]
     tasks: bool = False
     every: int = 1
+    features: bool = True
+
+
+class Adam(NamedTuple):
+    """How Adam moves the networks of a method: from rate `lr` on, which falls as the schedule of `fit` does.
+
+    The first of `betas` is low where networks work against each other (Radford et al. 2016, section 3).
+    """
+
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
 
 
 class Totals(NamedTuple):
@@ -81,16 +93,21 @@ class Method(nn.Module):
 
     Its own networks live in the checkpoint, never in the saved model. It must not keep the model as an
     attribute: the model comes with every call. `build` may keep a frozen copy of it; a run that resumes
-    gets the copy back from the checkpoint.
+    gets the copy back from the checkpoint. They learn as the model does, unless `adam` says otherwise.
     """
 
     taps: tuple[str, ...] = ()
+    adam: Adam | None = None
 
     def build(self, model: Model) -> None:
         """Make the method's own networks; called once before training."""
 
     def inputs(self, batches: dict[str, Batch]) -> dict[str, Batch]:
-        """Give the batches that the model sees; may add streams (translated images, say)."""
+        """Give the batches that the model sees.
+
+        Rows put behind a stream's own (translated images, say) add their losses to those of the step, whose
+        means stay over the stream's own rows.
+        """
         return batches
 
     def terms(self, view: View) -> dict[str, Tensor]:

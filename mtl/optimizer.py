@@ -1,6 +1,7 @@
 """Optimizer: what moves the weights, how fast by the step, and which of them how fast by their depth."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -49,21 +50,76 @@ def depths(step: nn.Module) -> dict[str, int]:
     return found
 
 
+class Several(torch.optim.Optimizer):
+    """Optimizers that are one: each moves parameters of its own.
+
+    >>> a, b = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
+    >>> both = Several([torch.optim.SGD([a], lr=0.5), torch.optim.SGD([b], lr=0.1)])
+    >>> [group["lr"] for group in both.param_groups]
+    [0.5, 0.1]
+    """
+
+    def __init__(self, each: Sequence[torch.optim.Optimizer]) -> None:
+        self.each = list(each)
+        super().__init__(self._joined(), {})
+
+    def _joined(self) -> list[dict[str, Any]]:
+        """Give the groups themselves, not copies: who sets a rate here sets it there."""
+        return [group for one in self.each for group in one.param_groups]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Let each take a step."""
+        for one in self.each:
+            one.step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the states of all."""
+        return {"each": [one.state_dict() for one in self.each]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the states of all."""
+        for one, state in zip(self.each, state_dict["each"], strict=True):
+            one.load_state_dict(state)
+        self.param_groups = self._joined()
+
+
 def make_optimizer(step: nn.Module, config: Fit) -> torch.optim.Optimizer:
-    """Make what moves the parameters that are not frozen; ValueError where all are."""
-    groups = _groups(step, config)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
+    """Make what moves the parameters that are not frozen; ValueError where all are.
 
-
-def _groups(step: nn.Module, config: Fit) -> list[dict[str, Any]]:
-    """Group parameters by depth, for layer-wise rates, and by decay: on matrices only, since biases,
-    norms and scales have no reason to be small.
+    A method's own networks have an Adam of their own where it asks for that.
     """
     trainable = {name: p for name, p in step.named_parameters() if p.requires_grad}
     if not trainable:
         raise ValueError("nothing to train: every parameter is frozen")
+    own: list[torch.optim.Optimizer] = []
+    for method in cast(nn.ModuleDict, step.get_submodule("methods")).values():
+        found = [parameter for parameter in method.parameters() if parameter.requires_grad]
+        if found and (adam := cast(Any, method).adam):
+            inside = {id(parameter) for parameter in found}
+            trainable = {n: p for n, p in trainable.items() if id(p) not in inside}
+            # A step's rate is config.lr times the schedule times the scale.
+            group = {"params": found, "scale": adam.lr / config.lr}
+            own.append(torch.optim.Adam([group], lr=adam.lr, betas=adam.betas, fused=True))
+    rest = [_mover(_groups(trainable, step, config), config)] if trainable else []
+    return Several([*rest, *own]) if own else rest[0]
+
+
+def _mover(groups: list[dict[str, Any]], config: Fit) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        made = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+        # torch fails where some weights meet their first gradient later than others; 0 changes nothing.
+        for parameter in (p for group in groups for p in group["params"] if config.momentum):
+            made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return made
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
+
+
+def _groups(
+    trainable: Mapping[str, nn.Parameter], step: nn.Module, config: Fit
+) -> list[dict[str, Any]]:
+    """Group parameters by depth, for layer-wise rates, and by decay: on matrices only, since biases,
+    norms and scales have no reason to be small.
+    """
     below = depths(step) if config.lr_decay < 1 else dict.fromkeys(trainable, 0)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for decayed in (True, False):

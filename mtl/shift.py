@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import math
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from mtl.config import Fit
 from mtl.data.audio import open_audio
-from mtl.data.images import Picture
+from mtl.data.images import Picture, coloured
 from mtl.data.manifest import Utterance
 from mtl.data.pixels import Source, read_pixels
 from mtl.domains import Adapting
@@ -31,9 +32,11 @@ from mtl.registry import names
 from mtl.stems.logmel import LogMel
 from mtl.stems.pixels import Pixels
 from mtl.stream import Stream
+from mtl.translating import Translating
 from mtl.trunks.conformer import Conformer
 from mtl.trunks.lenet import LeNet
 from mtl.trunks.resnet import ResNet
+from mtl.tune.domain_norm import domain_norm
 
 SOURCE, TARGET, TASK = (
     "source",
@@ -44,13 +47,14 @@ SOURCE_ONLY, TARGET_ONLY = "source-only", "target-only"
 SMALL = ("lenet", "resnet")  # networks of our own
 SIDE = 28  # pixels that they see
 WIDTH, DEPTH, HZ = 96, 2, 16_000  # of the conformer that hears
-FEW = 20  # recordings whose rate is looked at
+FEW = 20  # recordings whose rate, or pictures whose colours, are looked at
 # Where a method looks, as its paper has it: behind convolutions or the last two blocks, or at the scores.
 # Others, and DDC, look behind the trunk.
 PLACES: Mapping[str, Mapping[str, Any]] = {
     "dan": {"at": (-2, -1), "scores": [TASK]},
     "coral": {"at": (), "scores": [TASK]},
     "dann": {"at": -3},
+    "dsn": {"at": -2},
 }
 # Ganin et al. 2016, section 5.2.2, but for the number of steps; plain descent does not train a conformer.
 PUBLISHED = Fit(
@@ -78,11 +82,11 @@ class Shift(NamedTuple):
         assert isinstance(head, Classify)
         return head.classes
 
-    def network(self, kind: str) -> Model:
+    def network(self, kind: str, own: bool = False) -> Model:
         """Make a network with one head, drawn from torch's random state.
 
         `kind` is lenet or resnet, in whose place a conformer hears recordings, or what `mtl.pretrained`
-        takes. No task reads the target.
+        takes. No task reads the target. Domains have their `own` statistics of batch norm, or share them.
         """
         if kind not in SMALL:
             stem, trunk, *_ = pretrained(kind)
@@ -90,10 +94,14 @@ class Shift(NamedTuple):
             hz = min(HZ, *(_hz(side.train) for side in (self.source, self.target)))
             stem, trunk = LogMel(WIDTH, hz, 80 if hz == HZ else 40), Conformer(WIDTH, DEPTH)
         else:
-            first: list[Any] = [side.train[0] for side in (self.source, self.target)]
-            stem, trunk = _seeing(kind, max(len(read_pixels(p.source)) for p in first))
+            first: list[Any] = [side.train[:FEW] for side in (self.source, self.target)]
+            stem, trunk = _seeing(kind, max(map(coloured, first)))
         task = Task(TASK, SOURCE, Classify(self.classes), label="label")
-        return Model({"domains": stem}, trunk, [task], dict.fromkeys((SOURCE, TARGET), "domains"))
+        streams = dict.fromkeys((SOURCE, TARGET), "domains")
+        model = Model({"domains": stem}, trunk, [task], streams)
+        if own:
+            domain_norm(model, [SOURCE, TARGET])
+        return model
 
     def small(self) -> "Shift":
         """Keep pictures in the size that small networks see, so that no step scales them again."""
@@ -133,11 +141,16 @@ def unlabelled(items: Items) -> list[Any]:
     ]
 
 
-def adapting(name: str, blocks: Sequence[str], weight: float | None = None) -> Adapting:
+def adapting(
+    name: str,
+    blocks: Sequence[str],
+    weight: float | None = None,
+    networks: Mapping[str, Any] | None = None,
+) -> Adapting:
     """Make the method of `mtl/methods/<name>.py` for the streams of a `Shift`.
 
-    `blocks` are those of the trunk, `weight` is its strength, by default its own. Raises ValueError for
-    what is no method of adaptation.
+    `blocks` are those of the trunk, `weight` is its strength and `networks` are sizes of `Networks` where it
+    translates, by default its own. Raises ValueError for what is no method of adaptation.
     """
     if name not in methods():
         raise ValueError(f"{name!r} adapts to no domain; choose from {', '.join(methods())}")
@@ -146,8 +159,11 @@ def adapting(name: str, blocks: Sequence[str], weight: float | None = None) -> A
         at, most = places["at"], len(blocks)  # of a shorter trunk the first block
         named = [blocks[max(place, -most)] for place in ((at,) if isinstance(at, int) else at)]
         places["at"] = named[0] if isinstance(at, int) else list(dict.fromkeys(named))
-    strength = {} if weight is None else {"weight": weight}
-    made: Adapting = _class(name)(SOURCE, TARGET, **places, **strength)
+    given: dict[str, Any] = {} if weight is None else {"weight": weight}
+    kind = _class(name)
+    if networks and issubclass(kind, Translating):
+        given["networks"] = kind.sizes._replace(**networks)
+    made: Adapting = kind(SOURCE, TARGET, **places, **given)
     return made
 
 
@@ -167,10 +183,10 @@ def _class(name: str) -> Any:
     return found[0] if found else None
 
 
-def weights_of(text: str) -> dict[str, float]:
-    """Read the methods' strengths; raises ValueError for what is no such text.
+def weights_of(text: str, arms: Sequence[str]) -> dict[str, float]:
+    """Read the strengths of methods; raises ValueError for what is no such text, and for none of `arms`.
 
-    >>> weights_of("coral=10, dann=0.5")
+    >>> weights_of("coral=10, dann=0.5", ["dann", "coral"])
     {'coral': 10.0, 'dann': 0.5}
     """
     found = {}
@@ -180,20 +196,11 @@ def weights_of(text: str) -> dict[str, float]:
             found[name] = float(value)
         except ValueError as error:
             raise ValueError(f"{word!r}: write METHOD=WEIGHT, such as coral=10") from error
-        if name not in methods():
-            raise ValueError(f"{name!r} adapts to no domain; choose from {', '.join(methods())}")
+        if not math.isfinite(found[name]):
+            raise ValueError(f"{word!r}: a weight is a finite number")
+        if name not in arms:
+            raise ValueError(f"{word!r}: {name!r} is none of the methods: {', '.join(arms)}")
     return found
-
-
-def for_speech(fit: Fit) -> Fit:
-    """Take the settings for speech wherever those for pictures were left as they are.
-
-    >>> chosen = for_speech(replace(PUBLISHED, steps=5))
-    >>> chosen.optimizer, chosen.steps
-    ('adamw', 5)
-    """
-    left = [name for name, value in vars(fit).items() if value == getattr(PUBLISHED, name)]
-    return replace(fit, **{name: getattr(SPEECH, name) for name in left})
 
 
 def read_shift(
@@ -211,11 +218,13 @@ def read_shift(
 
 def paired(source: Side, target: Side, most: int = 2000) -> Shift:
     """Make two problems one. Raises ValueError where they do not fit."""
-    source, target = _classed(source, most), _classed(target, most)
+    source, target = _classed(source, SOURCE, most), _classed(target, TARGET, most)
     if isinstance(source, Recordings) != isinstance(target, Recordings):
         raise ValueError("one domain is pictures, the other speech: give two of a kind")
-    known = [{str(item.label) for item in side.train} for side in (source, target)]
-    if strange := sorted(known[1] - known[0]):
+    known = {str(item.label) for item in source.train}
+    if strange := sorted({str(item.label) for item in source.test} - known):
+        raise ValueError(f"the source has class {strange[0]!r} only to test on; drop it")
+    if strange := sorted({str(p.label) for p in (*target.train, *target.test)} - known):
         raise ValueError(
             f"the target has class {strange[0]!r}, which the source lacks: nothing can tell it; drop it"
         )
@@ -253,14 +262,17 @@ def _hz(items: Items) -> int:
     return min(rates)
 
 
-def _classed(side: Side, most: int) -> Side:
+def _classed(side: Side, name: str, most: int) -> Side:
     """Keep the utterances that have a label, without their texts, and some of the test."""
     if not isinstance(side, Recordings):
         return Pictures(side.train, _some(side.test, most))
     given = len(side.train) + len(side.test)
     train, test = (_said(part) for part in (side.train, side.test))
     if not (train and test):
-        raise ValueError("speech: no line has a label; give each its class as `label`")
+        part = "test" if train else "training"
+        raise ValueError(
+            f"no {part} line of the {name} has a label; give each its class as `label`"
+        )
     lost = given - len(train) - len(test)
     notes = [*side.notes, *([f"speech: left out {lost} lines without a label"] if lost else [])]
     return Recordings(train, _some(test, most), notes)

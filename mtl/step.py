@@ -71,6 +71,8 @@ class Step(nn.Module):
         self.idle = any(held and not any(held) for held in heads)  # some tasks may teach nothing
         for method in self._methods().values():
             method.build(model)
+        extra = [phase for method in self._methods().values() for phase in method.phases()]
+        self.bare = {phase.name for phase in extra if not phase.features}
 
     def _methods(self) -> dict[str, Method]:
         return cast(dict[str, Method], dict(self.methods.items()))
@@ -99,12 +101,13 @@ class Step(nn.Module):
 
         They are no part of the output: DistributedDataParallel would take what leads to them for used.
         """
-        for method in self._methods().values():
+        bare = phase in self.bare
+        for method in () if bare else self._methods().values():
             batches = method.inputs(batches)
         taps = {tap for method in self._methods().values() for tap in method.taps}
         wanted = {name: taps | self._task_taps(name, batch) for name, batch in batches.items()}
         run = together if self.one_pass else one_by_one
-        features = run(self.model, batches, wanted)
+        features = {} if bare else run(self.model, batches, wanted)
         view = View(phase, batches, features, {}, {}, self.model, progress, totals)
         losses: dict[str, Tensor] = {}
         sums: dict[str, Tensor] = {}
@@ -113,7 +116,8 @@ class Step(nn.Module):
             weights = torch.ones_like(batch.lengths) if batch.weights is None else batch.weights
             scaled = weights * (totals.processes / max(totals.examples.get(stream, 1), 1))
             own: dict[str, Each] = {}
-            for task in self.model.tasks_of(stream) if tasks or self.methods else ():
+            asked = (tasks or self.methods) and not bare
+            for task in self.model.tasks_of(stream) if asked else ():
                 self._task(task, batch, scaled, view, losses if tasks else {}, own)
             sums |= _sums(own, weights)
             each |= own

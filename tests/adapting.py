@@ -12,6 +12,7 @@ from mtl.methods.coral import CORAL
 from mtl.methods.dan import DAN
 from mtl.methods.dann import DANN
 from mtl.methods.ddc import DDC
+from mtl.methods.dsn import DSN
 from mtl.methods.sdt import SDT
 from mtl.step import Step
 from mtl.stream import Stream
@@ -100,6 +101,7 @@ METHODS = {
     "cmd": lambda: CMD(**SIDES),
     "dann": lambda: DANN(**SIDES),
     "sdt": lambda: SDT(**SIDES, weight=1.0),
+    "dsn": lambda: DSN(**SIDES, reconstruct=1.0, separate=1.0, width=2),
 }
 RUNS = {name: lambda made=made: run(made).model for name, made in METHODS.items()}
 RUNS["coral, tiny batches"] = lambda: run(METHODS["coral"], {"speech": 3.0, "target": 3.0}).model

@@ -1,17 +1,19 @@
 """crossing: the figures of a trained network, against its own predictions."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from test_shift import pictures
+from test_shift import pictures, said
 
 from mtl.config import Fit
-from mtl.crossing import ASKED, measure
+from mtl.crossing import ASKED, _unheard, measure
 from mtl.fit import Fitted, fit
+from mtl.head import Task
 from mtl.predict import predict
-from mtl.problem import Pictures
+from mtl.problem import Pictures, Recordings
 from mtl.shift import SOURCE, TARGET, TASK, Shift, adapting, paired, unlabelled
 from mtl.tune.domain_norm import domain_norm
 
@@ -81,6 +83,37 @@ def test_too_few_examples_leave_out_what_needs_more(shift, fitted):
     found = measure(small, fitted)
     assert found["distance"] is None and found["validators"]["importance-weighted"] is None
     assert found["validators"]["entropy"] is not None
+
+
+def test_what_cannot_be_used_is_an_error_of_the_test_and_left_out_elsewhere(shift, fitted):
+    """Also among the training examples of the target, that validators look at."""
+
+    def damaged(items):
+        return [replace(items[0], source=b"garbage"), *items[1:]]
+
+    sides = [Pictures(side.train, damaged(side.test)) for side in shift[:2]]
+    sides[1] = Pictures(damaged(sides[1].train), sides[1].test)
+    found, whole = measure(Shift(*sides), fitted), measure(shift, fitted)
+    for name, side in zip((SOURCE, TARGET), sides, strict=True):
+        assert found[name]["n"] == len(side.test) == whole[name]["n"]
+        assert list(found[name]["skipped"]) == [side.test[0].id]
+    without = [Pictures(side.train, side.test[1:]) for side in sides]
+    without[1] = Pictures(sides[1].train[1:], without[1].test)
+    wanted = measure(Shift(*without), fitted)
+    for name in ("distance", "validators"):
+        assert found[name] == wanted[name]
+
+
+def test_recordings_that_training_left_out_are_named():
+    """Before they are read: those longer than a stem takes."""
+    parts = [[said(f"{name}{n}", n % 2) for n in range(4)] for name in "st"]
+    parts[1][2] = replace(parts[1][2], seconds=31.0)
+    shift = paired(*(Recordings(part, part) for part in parts))
+    model = shift.network("lenet")
+    model.add(Task(ASKED, TARGET, TASK, label="label"))
+    model.stem(TARGET).fixed_seconds = 30.0
+    assert list(_unheard(model, {SOURCE: shift.source, TARGET: shift.target})) == ["t2"]
+    assert _unheard(model, {SOURCE: Pictures([], [])}) == {}
 
 
 def test_each_domain_is_measured_by_its_own_statistics(shift):

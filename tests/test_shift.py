@@ -31,6 +31,7 @@ from mtl.shift import (
     weights_of,
 )
 from mtl.stream import Parts
+from mtl.translating import networks_of
 
 
 def pictures(count, name, classes=2, colour=False):
@@ -123,6 +124,17 @@ def test_both_domains_are_heard_at_the_lower_rate(heard_at):
             assert (stem.hz, stem.bins) == (hz, bins)
 
 
+def test_a_picture_that_cannot_be_read_does_not_decide_the_channels():
+    grey, colour = pictures(3, "s"), pictures(3, "t", colour=True)
+    damaged = replace(colour[0], source=b"garbage")
+    whole = paired(Pictures(grey, grey), Pictures([damaged, *colour[1:]], colour))
+    for shift in (whole, whole.small()):
+        assert shift.network("lenet").stem(SOURCE).channels == 3
+    none = paired(Pictures(grey, grey), Pictures([damaged], grey))
+    with pytest.raises(ValueError, match="no picture can be read: the image is damaged"):
+        none.network("lenet")
+
+
 def test_small_networks_keep_small_pictures(shift, monkeypatch):
     small, reads = shift.small(), []
     read = read_pixels
@@ -155,7 +167,11 @@ def test_a_trunk_from_elsewhere_sees_whole_pictures(shift):
 def test_methods_look_where_their_papers_do():
     blocks = ["b1", "b2", "b3"]
     made = {name: adapting(name, blocks) for name in methods()}
-    assert set(made) == {"ddc", "dan", "coral", "cmd", "dann", "sdt"}
+    comparing, painting = (
+        {"ddc", "dan", "coral", "cmd", "dann", "dsn", "sdt"},
+        {"pixelda", "unit", "munit"},
+    )
+    assert set(made) == comparing | painting
     assert all((m.source, m.target) == ((SOURCE,), (TARGET,)) for m in made.values())
     assert made["dann"].at == "b1" and made["dan"].at == ("b2", "b3")
     assert adapting("dann", [f"b{n}" for n in range(8)]).at == "b5", "behind the third from the end"
@@ -163,19 +179,35 @@ def test_methods_look_where_their_papers_do():
     assert made["dan"].scores == made["coral"].scores == ("label",) and made["coral"].at == ()
     assert made["ddc"].at == made["cmd"].at == ("",)
     assert [type(made[n]) for n in ("dann", "dan", "coral")] == [DANN, DAN, CORAL]
+    assert made["dsn"].at == "b2", "where half of the layers are still to come"
     assert adapting("coral", blocks, 7.0).weight == 7.0 and made["ddc"].weight == 0.25
     with pytest.raises(ValueError, match="'l2sp' adapts to no domain; choose from cmd, coral, "):
         adapting("l2sp", blocks)
 
 
+def test_networks_have_the_sizes_that_are_asked_for():
+    sizes = networks_of("width=8, lr=0.01")
+    asked, own = adapting("unit", ["b1"], networks=sizes), adapting("unit", ["b1"])
+    assert asked.networks == own.networks._replace(width=8, lr=0.01) != own.networks
+    assert adapting("pixelda", ["b1"]).networks.width == 32
+    assert type(adapting("dann", ["b1"], networks=sizes)) is DANN, "it has none"
+    assert networks_of("") == {}
+    for text in ("width", "width=1.5", "size=3", "lr=x"):
+        with pytest.raises(ValueError, match="write width=64; there are: width, depth, fold, lr"):
+            networks_of(text)
+
+
 def test_strengths_are_read():
-    assert weights_of("") == {} and weights_of("dan=1,cmd=.5") == {"dan": 1.0, "cmd": 0.5}
+    arms = ["dan", "cmd", "ddc"]
+    assert weights_of("", arms) == {}
+    assert weights_of("dan=1,cmd=.5", arms) == {"dan": 1.0, "cmd": 0.5}
     for text, message in {
-        "dann": "'dann': write METHOD=WEIGHT",
-        "uda=1": "'uda' adapts to no",
+        "dan": "'dan': write METHOD=WEIGHT",
+        "dann=1": "'dann=1': 'dann' is none of the methods: dan, cmd, ddc",
+        "dan=nan": "'dan=nan': a weight is a finite number",
     }.items():
         with pytest.raises(ValueError, match=message):
-            weights_of(text)
+            weights_of(text, arms)
 
 
 def test_domains_that_do_not_fit_are_refused(tmp_path):
@@ -183,11 +215,20 @@ def test_domains_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ValueError, match="the target has class '2', which the source lacks"):
         paired(two, three)
     assert paired(three, two).classes == ["0", "1", "2"], "the other way round it may"
+    odd = Pictures(two.train, three.test)
+    with pytest.raises(ValueError, match="the target has class '2', which the source lacks"):
+        paired(two, odd)
+    with pytest.raises(ValueError, match="the source has class '2' only to test on; drop it"):
+        paired(odd, two)
     heard = Recordings([said("a", 0), said("b", 1)], [said("c", 0)])
     with pytest.raises(ValueError, match="one domain is pictures, the other speech"):
         paired(two, heard)
-    with pytest.raises(ValueError, match="no line has a label; give each its class"):
-        paired(heard, Recordings([said("a", None)], [said("c", 0)]))
+    for parts, message in {
+        (None, 0): "no training line of the target has a label; give each its class",
+        (0, None): "no test line of the target has a label",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            paired(heard, Recordings([said("a", parts[0])], [said("c", parts[1])]))
     with pytest.raises(ValueError, match="--source and --target belong together"):
         read_shift([tmp_path], [], [], 5)
 

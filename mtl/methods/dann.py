@@ -1,11 +1,10 @@
 """DANN: features from which a classifier cannot tell the domain. Ganin et al. 2016. Topic: adaptation."""
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mtl.domains import Adapting, domain_classifier, tell_apart
+from mtl.domains import Adapting, domain_classifier, ramp, tell_apart
 from mtl.method import View
 from mtl.model import Model
 from mtl.ops import reverse_gradient
@@ -24,15 +23,6 @@ def dann(z: Tensor, classifier: nn.Module, scale: float) -> Tensor:
     """
     logits: Tensor = classifier(reverse_gradient(z, scale))
     return logits
-
-
-def ramp(progress: float, gamma: float = 10.0) -> float:
-    """Give 2 / (1 + exp(-gamma progress)) - 1, from 0 towards 1; progress is held to 0 to 1.
-
-    >>> [round(ramp(progress), 3) for progress in (0.0, 0.1, 1.0, 7.0)]
-    [0.0, 0.462, 1.0, 1.0]
-    """
-    return math.tanh(gamma * min(max(progress, 0.0), 1.0) / 2)
 
 
 class DANN(Adapting):

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from adapting import net, run, stepped, viewed
 from torch import nn
 
+from mtl.domains import ramp
 from mtl.method import Totals
-from mtl.methods.dann import DANN, dann, ramp
+from mtl.methods.dann import DANN, dann
 
 
 @pytest.mark.parametrize("progress", [-0.2, 0.0, 0.3, 1.0, 1.5])

@@ -21,7 +21,8 @@ from mtl.registry import names
 from mtl.step import Step
 
 UNITS = torch.linspace(-1, 1, 24).view(4, 6)
-OF_PICTURES = {"simmim"}  # their own tests hold what is tested here of all
+# Their own tests hold what is tested here of all.
+OF_PICTURES = {"simmim", "pixelda", "unit", "munit"}
 
 
 class Entry(NamedTuple):

@@ -1,14 +1,13 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
 from loading import load, refuse, run
+from safetensors.torch import load_file
 
 from mtl.fit import Fitted
-from mtl.shift import for_speech
 
 ARMS = ["source-only", "ddc", "dan", "coral", "cmd", "dann", "sdt", "target-only"]
 
@@ -92,6 +91,38 @@ def test_smoke_trains_every_arm_once_and_no_method_sees_a_label_of_the_target(
     ]
 
 
+def test_methods_that_translate(recipe, learnt, tmp_path, monkeypatch):
+    argv = [
+        "--smoke",
+        "--method",
+        "pixelda,dsn",
+        "--networks",
+        "width=4,depth=1",
+        "--fit.threads",
+        1,
+    ]
+    found = run(recipe, tmp_path, *argv)
+    arms = ["source-only", "pixelda", "dsn", "target-only"]
+    assert list(found["comparisons"]["target"]) == arms
+    both, one = {"source": ["label"], "target": []}, {"source": ["label"]}
+    # After the first translation its judge learns from the target, and never again.
+    assert [labels for labels, *_ in learnt] == [one, both, one, both, one]
+    (judged,) = [note for note in found["notes"] if note.startswith("pixelda: ")]
+    assert "of translations show what they did before" in judged
+    (costs,) = [
+        note for note in found["notes"] if note.startswith("seconds of a step: source-only")
+    ]
+    assert all(f"{arm} 0." in costs for arm in arms)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "pixelda: pictures of the source, their translations, and of the target" in page
+    (kept,) = tmp_path.glob("*/judge")
+    assert not any("methods" in name for name in load_file(kept / "model.safetensors"))
+
+    monkeypatch.setattr(recipe, "fit", refuse)
+    again = run(recipe, tmp_path, *argv)
+    assert again["notes"] == found["notes"]
+
+
 def test_own_files_strengths_and_seeds(recipe, learnt, files, tmp_path):
     argv = [*files, "--method", "coral, dann", "--weights", "coral=3", "--network", "resnet"]
     argv += ["--seeds", 2, "--batch", 4, "--fit.steps", 1, "--fit.threads", 1]
@@ -114,6 +145,15 @@ def test_own_files_strengths_and_seeds(recipe, learnt, files, tmp_path):
 
 
 def test_speech_with_labels(recipe, learnt, tmp_path):
+    argv = [*manifests(tmp_path), "--method", "ddc", "--seeds", 1, "--batch", 2]
+    argv += ["--fit.steps", 1, "--fit.threads", 1]
+    found = run(recipe, tmp_path / "out", *argv)
+    assert found["comparisons"]["target"]["ddc"]["n"] == 8
+    assert "label" not in learnt[1][0]["target"] and "label" in learnt[2][0]["source"]
+
+
+def manifests(tmp_path):
+    """Options for three manifests of noise in two classes."""
     rng = np.random.default_rng(0)
     for side in ("source", "target", "test"):
         lines = []
@@ -123,26 +163,45 @@ def test_speech_with_labels(recipe, learnt, tmp_path):
             line = {"audio_filepath": file, "duration": 0.25, "label": index % 2, "text": "x"}
             lines.append(json.dumps(line | {"speaker": f"{side}{index % 4}"}))
         (tmp_path / f"{side}.jsonl").write_text("\n".join(lines))
-    argv = [
+    return [
         word
         for side in ("source", "target", "test")
         for word in (f"--{side}", tmp_path / f"{side}.jsonl")
     ]
-    argv += ["--method", "ddc", "--seeds", 1, "--batch", 2, "--fit.steps", 1, "--fit.threads", 1]
-    found = run(recipe, tmp_path / "out", *argv)
-    assert found["comparisons"]["target"]["ddc"]["n"] == 8
-    assert "label" not in learnt[1][0]["target"] and "label" in learnt[2][0]["source"]
 
 
-def test_pictures_are_learnt_as_published_and_speech_by_adamw(recipe, given, files, tmp_path):
+def test_what_is_asked_for_stays_also_where_it_is_the_setting_for_pictures(recipe, given, tmp_path):
+    argv = [*manifests(tmp_path), "--method", "ddc", "--seeds", 1]
+    run(recipe, tmp_path / "a", *argv)
+    chosen = given[0][0]
+    assert (chosen.optimizer, chosen.schedule, chosen.steps) == ("adamw", "cosine", 600)
+    assert (chosen.lr, chosen.clip, chosen.dry_run) == (1e-3, 1.0, False)
+    given.clear()
+    run(recipe, tmp_path / "b", *argv, "--fit.steps", 800, "--fit.optimizer", "sgd")
+    chosen = given[0][0]
+    assert (chosen.optimizer, chosen.steps, chosen.schedule) == ("sgd", 800, "cosine")
+
+
+def test_figures_of_other_files_are_not_taken_for_these(recipe, given, tmp_path):
+    """The same manifests, the second a source, a target, or a test of it."""
+    manifests(tmp_path)
+    one, two, three = (tmp_path / f"{side}.jsonl" for side in ("source", "target", "test"))
+    for options in (
+        ["--source", one, "--target", two, "--test", three],
+        ["--source", one, "--target", two, three],
+        ["--source", one, two, "--target", three],
+    ):
+        given.clear()
+        run(recipe, tmp_path / "out", *options, "--method", "ddc", "--seeds", 1)
+        assert len(given) == 3
+
+
+def test_pictures_are_learnt_as_published(recipe, given, files, tmp_path):
     run(recipe, tmp_path / "a", *files, "--method", "ddc", "--fit.threads", 1)
     published = given[0][0]
     assert (published.optimizer, published.momentum, published.lr) == ("sgd", 0.9, 0.01)
     assert (published.schedule, published.steps) == ("inverse", 800)
     assert published.warmup == published.weight_decay == published.clip == 0
-    chosen = for_speech(replace(published, lr=0.5, threads=1))
-    assert (chosen.optimizer, chosen.schedule, chosen.steps) == ("adamw", "cosine", 600)
-    assert (chosen.lr, chosen.threads, chosen.clip) == (0.5, 1, 1.0), "what was asked for stays"
     assert len(given) == 9, "three arms, three seeds"
     given.clear()
     run(recipe, tmp_path / "b", *files, "--method", "ddc", "--full", "--fit.threads", 1)
@@ -194,8 +253,12 @@ def test_a_control_changes_the_target_alone(control, recipe, files, tmp_path, mo
         (["--seeds", "0"], "--seeds is 0; give at least 1"),
         (["--batch", "0"], "--batch is 0; give at least 1"),
         (["--method", "ddc,l2sp"], "'l2sp' adapts to no domain; choose from cmd, coral, "),
+        (["--networks", "size=3"], "'size=3': write width=64; there are: width, depth, fold, lr"),
+        (["--method", "unit", "--networks", "fold=3"], "fold 3, lr 0.0005; weight and keep"),
         (["--weights", "ddc"], "'ddc': write METHOD=WEIGHT, such as coral=10"),
         (["--weights", "ddc=-1"], "weight is -1.0; it may not be below 0"),
+        (["--method", "ddc", "--weights", "dan=1"], "'dan' is none of the methods: ddc"),
+        (["--statistics", "own"], "stems and trunk have no batch norm"),
         (["--source", "a.npz"], "--source and --target belong together: give both, or none"),
         (["--test", "a.npz"], "--source and --target belong together: give both, or none"),
         (["--speech", "--source", "a.npz"], "--speech is the source: leave out --source"),
