@@ -30,7 +30,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     ...     os.listdir(Path(root, "model"))
     ['config.json']
     """
-    with _naming_a_full_disk(target):
+    with naming_a_full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         restore(target)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -65,7 +65,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
     Raises `DiskFull` as `atomic_folder` does.
     """
-    with _naming_a_full_disk(target):
+    with naming_a_full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         os.close(handle)
@@ -87,15 +87,15 @@ def atomic_text(target: Path, text: str) -> None:
 
 def append_text(target: Path, text: str) -> None:
     """Write behind what a file holds. Raises `DiskFull`; a process that dies may leave half of `text`."""
-    with _naming_a_full_disk(target), target.open("a", encoding="utf-8") as file:
+    with naming_a_full_disk(target), target.open("a", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextmanager
-def _naming_a_full_disk(target: Path) -> Iterator[None]:
-    """Turn whatever a library makes of a full disk into `DiskFull`."""
+def naming_a_full_disk(target: Path) -> Iterator[None]:
+    """Turn whatever a library makes of a full disk into `DiskFull`, which names `target`."""
     try:
         yield
     except Exception as error:

@@ -5,6 +5,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -22,7 +23,13 @@ from mtl.stream import Data, Stream
 
 PREFIX = "step-"
 HISTORY = "history.jsonl"
+DIGESTS = "digests.json"
 PLAIN = torch.contiguous_format
+# What reading a damaged file raises: with digests the first two, without them whatever the libraries do.
+DAMAGED = (
+    *(OSError, ValueError, RuntimeError, EOFError, UnpicklingError),
+    *(AttributeError, TypeError, LookupError),
+)
 
 
 def save(folder: Path, step: int, module: nn.Module, optimizer: Any, state: dict[str, Any]) -> Path:
@@ -38,7 +45,22 @@ def save(folder: Path, step: int, module: nn.Module, optimizer: Any, state: dict
         with (new / "optimizer.pt").open("wb") as file:  # torch's own writer hides a full disk
             torch.save(optimizer.state_dict(), file)
         (new / "state.json").write_text(json.dumps(state | {"step": step}))
+        digests = {path.name: _digest(path) for path in sorted(new.iterdir())}
+        (new / DIGESTS).write_text(json.dumps(digests))
     return target
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(path: Path, *names: str) -> None:
+    """Raise ValueError where files of a checkpoint are not as they were written; old ones have no digests."""
+    if (path / DIGESTS).is_file():
+        digests = json.loads((path / DIGESTS).read_text())
+        if changed := [name for name in names if digests.get(name) != _digest(path / name)]:
+            raise ValueError(f"{changed[0]} is not as it was written")
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -62,9 +84,10 @@ def whole(folder: Path) -> list[int]:
     good = []
     for step in steps(folder):
         try:
+            _check(_path(folder, step), "step.safetensors")
             with safe_open(_path(folder, step) / "step.safetensors", framework="pt"):
                 good.append(step)
-        except (OSError, SafetensorError) as error:
+        except (*DAMAGED, SafetensorError) as error:
             warnings.warn(f"{_path(folder, step)} is damaged ({error}); passed over", stacklevel=2)
     return good
 
@@ -81,18 +104,24 @@ def log(folder: Path, history: list[dict[str, Any]], written: int) -> None:
 def read_log(folder: Path, step: int) -> list[dict[str, Any]]:
     """Read the history up to `step`; what a killed process wrote after its checkpoint is left out."""
     path, entries = folder / HISTORY, []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else ():
         try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break  # half a line: the end
-    return [entry for entry in entries if entry["step"] <= step]
+            entry = json.loads(line)
+            if entry["step"] <= step:
+                entries.append(entry)
+        except (ValueError, LookupError, TypeError, RecursionError):
+            continue  # damaged, or half a line at the end
+    return entries
 
 
-def prune(folder: Path, keep: set[int]) -> None:
-    """Delete the checkpoints of all other steps, and what a killed process left half written."""
-    for path in [_path(folder, step) for step in set(steps(folder)) - keep]:
-        shutil.rmtree(path, ignore_errors=True)
+def prune(folder: Path, done: int, count: int, best: int | None = None) -> None:
+    """Keep the newest `count` checkpoints up to step `done` and the best; delete what a killed process left.
+
+    Later ones, which could not be read when the run resumed, stay until they are written anew.
+    """
+    for step in [step for step in steps(folder) if step <= done][:-count]:
+        if step != best:
+            shutil.rmtree(_path(folder, step), ignore_errors=True)
     for path in folder.glob(f".{PREFIX}*"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -165,12 +194,15 @@ def _difference(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> st
 def read_state(folder: Path) -> dict[str, Any] | None:
     """Read the JSON state of the newest checkpoint whose state is readable."""
     for step in reversed(steps(folder)):
-        try:
-            state: dict[str, Any] = json.loads((_path(folder, step) / "state.json").read_text())
-        except (OSError, ValueError):
-            continue
-        return state
+        with suppress(*DAMAGED):
+            return _state(_path(folder, step))
     return None
+
+
+def _state(path: Path) -> dict[str, Any]:
+    _check(path, "state.json")
+    state: dict[str, Any] = json.loads((path / "state.json").read_text())
+    return state
 
 
 def _path(folder: Path, step: int) -> Path:
@@ -186,12 +218,13 @@ def resume(folder: Path, module: nn.Module, optimizer: Any) -> dict[str, Any] | 
     for step in reversed(steps(folder)):
         path = _path(folder, step)
         try:
-            state: dict[str, Any] = json.loads((path / "state.json").read_text())
+            state = _state(path)
+            _check(path, "optimizer.pt", "step.safetensors")
             moments = torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu")
             load_weights(module, path / "step.safetensors")
         except WrongModel:
             raise
-        except (OSError, ValueError, RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+        except DAMAGED as error:
             warnings.warn(f"{path} is damaged ({error}); using the one before", stacklevel=2)
             continue
         optimizer.load_state_dict(moments)

@@ -8,8 +8,11 @@ import tempfile
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from mtl.lock import claim
 
 
 @dataclass
@@ -114,6 +117,8 @@ class Fit:
 
 
 Settings = TypeVar("Settings")
+_STRANGE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)  # of odd files
+DEEPEST = 100  # brackets within brackets in a file of settings
 HELP = (
     "Options may have dashes (--low-resource); a list takes several words (--data a.jsonl b.jsonl)."
 )
@@ -130,7 +135,8 @@ def parse(
     Every field is an option, nested ones with dots (`--fit.lr 1e-3`); `--config FILE` reads YAML. A dash
     counts as an underscore, `--flag` alone as `--flag true`, `--no-flag` as `--flag false`, and a list
     takes several words. Raises ValueError for options and values that there are not, for a `fit.seed` where
-    `seeds` counts them, and where `out` cannot be a folder for the figures of `recipe`.
+    `seeds` counts them, and where `out` cannot be a folder for the figures of `recipe` or another process
+    writes there: from now on this one does.
 
     >>> from dataclasses import field
     >>> @dataclass
@@ -151,14 +157,35 @@ def parse(
     many = {field.name for field in fields(settings) if get_origin(field.type) is list}  # type: ignore[arg-type]
     words = sys.argv[1:] if argv is None else argv
     try:
-        read = parser.parse_args(_plain(words, flags, many))
-    except ArgumentError as error:
-        raise ValueError(f"{' '.join(error.message.split())}; see --help") from error
-    built = parser.instantiate(read)
+        options = _plain(words, flags, many)
+        for name in [w.partition("=")[2] for w in options if w.startswith("--config=")]:
+            _refuse_strange(Path(name))
+        read = parser.parse_args(options)
+        built = parser.instantiate(read)
+    except (ArgumentError, *_STRANGE) as error:
+        said = error.message if isinstance(error, ArgumentError) else str(error)
+        raise ValueError(f"{' '.join(said.split())}; see --help") from error
     _refuse_out(built.get("out"), recipe)
     if "seeds" in built and (seed := getattr(built.get("fit"), "seed", 0)):
         raise ValueError(f"--fit.seed is {seed}; seeds are 0, 1, ... here: give --seeds alone")
+    if isinstance(built.get("out"), Path) and os.environ.get("RANK", "0") == "0":
+        claim(built["out"])
     return settings(**{field.name: built[field.name] for field in fields(settings)})  # type: ignore[arg-type]
+
+
+def _refuse_strange(file: Path) -> None:
+    """Raise ValueError for a little YAML that would fill the memory or keep its reader busy for hours."""
+    import yaml
+
+    data = file.read_bytes() if file.is_file() else b""
+    if max(accumulate((sign in b"[{") - (sign in b"]}") for sign in data), default=0) > DEEPEST:
+        raise ValueError(f"--config {file} nests lists more than {DEEPEST} deep: no setting does")
+    try:
+        repeated = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(data))
+    except (yaml.YAMLError, ValueError):
+        return  # no YAML, which its reader tells better
+    if repeated:
+        raise ValueError(f"--config {file} repeats values by aliases (*name): write them out")
 
 
 def _flags(settings: Any, prefix: str = "") -> Iterator[str]:
@@ -247,3 +274,18 @@ def launch(main: Callable[[], None]) -> None:
         if os.environ.get("MTL_DEBUG"):
             raise
         sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        if os.environ.get("MTL_DEBUG") or not _lost(error):
+            raise
+        sys.exit(
+            f"error: another process of this run is gone ({str(error).splitlines()[0]}): start the same "
+            "command again, it resumes"
+        )
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Recognise what a process raises whose fellows have died: gloo has no class of its own for it."""
+    from torch import distributed
+
+    known = isinstance(error, distributed.DistError) or "/gloo/" in str(error)
+    return known and int(os.environ.get("WORLD_SIZE", "1")) > 1

@@ -167,15 +167,15 @@ def read(path: str | PathLike[str]) -> Delta:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("mtl", "{}"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
-    if missing := {"format", "base", "edits", "notes"} - about.keys():
-        raise ValueError(
-            f"{path} is no delta of mtl: its metadata lack {', '.join(sorted(missing))}"
-        )
+    kinds = {"format": int, "base": dict, "edits": list, "notes": dict}
+    given = about if isinstance(about, dict) else {}
+    if odd := [name for name, kind in kinds.items() if not isinstance(given.get(name), kind)]:
+        raise ValueError(f"{path} is no delta of mtl: its metadata lack {', '.join(sorted(odd))}")
     if about["format"] > FORMAT:
         raise ValueError(f"{path}: format {about['format']} is newer than {FORMAT}: upgrade mtl")
-    name = name_of(path, about.get("name"))
+    name = name_of(path, str(about.get("name") or ""))
     return Delta(name, about["base"], about["edits"], tensors, about["notes"])
 
 

@@ -17,11 +17,13 @@ from mtl.balancing import Balance
 from mtl.config import Fit
 from mtl.device import make_accelerator, processes_here, set_threads
 from mtl.evaluate import Evaluation, evaluate
+from mtl.loading import load_parts
+from mtl.lock import alone
 from mtl.method import Method
 from mtl.model import Model
 from mtl.progress import Bar
 from mtl.step import Step
-from mtl.stream import Data, Parts, Stream, load_parts
+from mtl.stream import Data, Parts, Stream
 from mtl.update import Update, Updater
 
 
@@ -53,8 +55,8 @@ def fit(
 
     `dev` (data by stream) chooses the weights: the last, the best seen, or the mean of the last
     `config.average` checkpoints. With `out`, the run checkpoints there, and resumes exactly when it is
-    started again. Raises ValueError where a checkpoint belongs to another run, FloatingPointError where
-    losses stay not finite, MemoryError where the largest batch does not fit.
+    started again. Raises ValueError where a checkpoint belongs to another run or another process writes to
+    `out`, FloatingPointError where losses stay not finite, MemoryError where the largest batch does not fit.
     """
     config = config or Fit()
     if not streams:
@@ -98,8 +100,7 @@ class _Run:
         self.threads = set_threads(config.threads, processes_here())
         self.total = config.steps or math.ceil(config.epochs * max(map(len, streams.values())))
         self.updater = Updater(self.step, config, self.accelerator, self.total)
-        augment = not config.overfit
-        self.parts = Parts(streams, config.seed, rank, world, config.accumulate, augment)
+        self.parts = Parts(streams, config.seed, rank, world, config.accumulate, not config.overfit)
         self.folder: Path | None = None
         self.bad_in_row = 0
         self.history: list[dict[str, Any]] = []
@@ -110,6 +111,8 @@ class _Run:
     def checkpoint_folder(self, out: Path | None, stack: ExitStack) -> Path | None:
         """Without `out`, weights that may be wanted again go to a temporary folder."""
         if out is not None:
+            if self.accelerator.is_main_process:
+                stack.enter_context(alone(out))
             return out / "checkpoints"
         if self.config.average == 1 and not (self.dev and self.config.eval_every):
             return None
@@ -235,9 +238,8 @@ class _Run:
             checkpoint.log(self.folder, self.history, self.written)
             self.written = len(self.history)
             checkpoint.save(self.folder, done, self.step, self.updater.optimizer, state)
-            recent = checkpoint.steps(self.folder)[-max(self.config.keep, self.config.average) :]
-            best = self.state["best"]
-            checkpoint.prune(self.folder, {*recent, *([best["step"]] if best else [])})
+            best, count = self.state["best"] or {}, max(self.config.keep, self.config.average)
+            checkpoint.prune(self.folder, done, count, best.get("step"))
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:

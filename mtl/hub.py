@@ -18,6 +18,8 @@ def folder_of(source: str | os.PathLike[str], revision: str | None = None, **opt
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    if not str(source):
+        raise FileNotFoundError("no model is named: give its folder or hub id")
     if Path(source).is_dir():
         return Path(source)
     refuse_path(source)

@@ -239,7 +239,8 @@ def attention_extra(x: Tensor, lengths: Tensor, heads: int) -> dict[str, Any]:
     """
     tables = rotary_tables(x.shape[1], heads, x.shape[2] // heads, x.device)
     kept = valid(lengths.clamp(min=1), x.shape[1])  # a row without any key would give nan
-    if bool(kept.all()):
+    # An exported graph must serve all batches: it never takes the short way.
+    if not torch.compiler.is_exporting() and bool(kept.all()):
         return {"rotary": tables, "keys": None, "kept": None}
     keys = torch.zeros(kept.shape, device=x.device).masked_fill(~kept, -torch.inf)
     return {"rotary": tables, "keys": keys[:, None, None], "kept": kept[..., None].float()}

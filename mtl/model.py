@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from mtl.atomic import atomic_folder, restore
 from mtl.batch import Batch, Features
+from mtl.bounded import STRANGE, no_larger_than
 from mtl.encoder import Encoder
 from mtl.head import Head, Scores, Task
 from mtl.hub import FILES, folder_of
 from mtl.layers import rest_frozen
 from mtl.registry import construct, describe, replay
+from mtl.summary import summary
 
 P = ParamSpec("P")
 FORMAT = 1  # of config.json; raised when an older reader would misread it
@@ -53,6 +55,8 @@ class Model(nn.Module):
         self.edits: list[dict[str, Any]] = []
         for task in tasks:
             self.add(task)
+
+    __repr__ = summary
 
     def add(self, task: Task) -> None:
         """Add a task; the others' outputs stay bit-identical. A head that has weights keeps them."""
@@ -210,8 +214,6 @@ class Model(nn.Module):
         Raises FileNotFoundError where neither exists, ValueError (with the names that differ) where the
         weights do not fit the configuration.
         """
-        if not str(source):
-            raise FileNotFoundError("no model is named: give its folder or hub id")
         restore(Path(source))
         folder = folder_of(source, revision)
         for name in FILES:
@@ -219,11 +221,12 @@ class Model(nn.Module):
                 raise FileNotFoundError(f"{folder} holds no {name}: not a model saved by mtl")
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{folder}/config.json is not JSON: {error}") from error
         try:
-            model = cls.from_config(config)
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            with no_larger_than(folder / "model.safetensors"):
+                model = cls.from_config(config)
+        except STRANGE as error:
             what = f"no key {error} in a part" if isinstance(error, KeyError) else error
             raise ValueError(f"{folder}/config.json: {what}") from error
         load_weights(model, folder / "model.safetensors")
@@ -290,10 +293,8 @@ def edit(function: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(function)
     def recorded(*args: P.args, **kwargs: P.kwargs) -> None:
-        bound = inspect.signature(function).bind(*args, **kwargs)
+        (_, model), *given = inspect.signature(function).bind(*args, **kwargs).arguments.items()
         function(*args, **kwargs)
-        model, *_ = bound.arguments.values()
-        arguments = dict(list(bound.arguments.items())[1:])
-        cast(Model, model).edits.append({"name": function.__name__, **arguments})
+        cast(Model, model).edits.append({"name": function.__name__, **dict(given)})
 
     return recorded

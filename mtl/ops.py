@@ -27,7 +27,9 @@ def masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
     >>> masked_mean(torch.tensor([[[1.0], [9.0]]]), torch.tensor([1])).tolist()
     [[1.0]]
     """
-    return (x * _shares(lengths, x.shape[1]).to(x.dtype)).sum(1)
+    # What is traced for export has sizes that no cache can tell apart.
+    shares = _shares.__wrapped__ if torch.compiler.is_exporting() else _shares
+    return (x * shares(lengths, x.shape[1]).to(x.dtype)).sum(1)
 
 
 @functools.lru_cache(maxsize=1)  # many heads read the same features
@@ -61,7 +63,7 @@ def members(values: Tensor, groups: Mapping[str, Tensor], column: str, user: str
             f"groups[{column!r}] holds {sorted(set(numbers.tolist()))}; {user} was made for "
             f"size={len(values)}, members 0 to {len(values) - 1}"
         ) from error
-    return rows.view(len(numbers), *values.shape[1:])
+    return rows.view(numbers.shape[0], *values.shape[1:])
 
 
 class _Reverse(torch.autograd.Function):

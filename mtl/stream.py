@@ -6,13 +6,13 @@ number of processes, and workers do not change the order.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from mtl.batch import Batch, Example, collate
 from mtl.device import one_thread
@@ -278,16 +278,3 @@ class Parts(Dataset[Part]):
             tried = len(dict(failed))  # spares may be those of the batch again
             raise ValueError(f"none of {tried} examples can be used; first: {failed[0][1]}")
         return collate(examples, getattr(data, "multiple", MULTIPLE)), failed
-
-
-def load_parts(parts: Parts, start: int, stop: int, workers: int = 0) -> Iterator[Part]:
-    """Iterate over the parts of the steps from `start` to `stop`, loaded ahead by worker processes."""
-    keys = ((step, part) for step in range(start, stop) for part in range(parts.accumulate))
-    loader: DataLoader[Part] = DataLoader(
-        parts,
-        sampler=keys,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-    )
-    return iter(loader)

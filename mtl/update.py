@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mtl.batch import Batch
 from mtl.config import Fit
+from mtl.grown import warn_thawed
 from mtl.looks import Looks
 from mtl.method import Phase, Totals
 from mtl.optimizer import depths, make_optimizer, rate
@@ -40,6 +41,7 @@ class Updater:
         # Walking a network of many columns or heads in every step would cost as much as a small one does.
         self.buffered = [module for module in step.modules() if module._buffers]
         self.held = {name: p for name, p in step.named_parameters() if p.requires_grad}
+        warn_thawed(step.model)
         step.model.trunk.checkpointing = config.checkpoint_blocks
         self.wrapped, self.optimizer = accelerator.prepare(step, make_optimizer(step, config))
         balance = step.balance
@@ -93,7 +95,11 @@ class Updater:
         self._restore(buffers)
 
     def finish(self) -> None:
-        """Leave the model as it came, but for its weights."""
+        """Leave the model as it came, but for its weights, and alike in all processes."""
+        if self.accelerator.num_processes > 1:
+            # Each has taken its own part of the last batch into means such as batch norm's.
+            for module, name, _ in self._buffers():
+                torch.distributed.broadcast(module.get_buffer(name), 0)
         for parameter in self.held.values():
             parameter.requires_grad_(True)
         self.step.model.trunk.checkpointing = False

@@ -33,8 +33,8 @@ class Slow(Spelled):
 LONG = {"steps": 40, "save_every": 2, "batch": 12.0}
 
 
-def train_slowly(folder):
-    train(Slow(), out=folder, net=model(dropout=0.3), **LONG)
+def train_slowly(folder, steps=40):
+    train(Slow(), out=folder, net=model(dropout=0.3), **{**LONG, "steps": steps})
 
 
 def die_while_saving(folder, when):
@@ -81,19 +81,27 @@ def whole(tmp_path_factory):
     return train(Slow(), out=tmp_path_factory.mktemp("whole"), net=model(dropout=0.3), **LONG)
 
 
-def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(start, whole, tmp_path):
-    delays = random.Random(os.getpid())
-    for _ in range(3):
-        process = start(train_slowly, tmp_path)
-        before = checkpoint.steps(tmp_path / "checkpoints")
-        while process.is_alive() and checkpoint.steps(tmp_path / "checkpoints") == before:
-            time.sleep(0.005)
-        time.sleep(delays.uniform(0, 0.2))
+@pytest.mark.parametrize(
+    ("kills", "steps"), [(5, 60), pytest.param(200, 2400, marks=pytest.mark.slow)]
+)
+def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(kills, steps, start, tmp_path):
+    out, long = tmp_path / "killed", {**LONG, "steps": steps}
+    whole = train(Slow(), out=tmp_path / "whole", net=model(dropout=0.3), **long)
+    delays, newest = random.Random(os.getpid()), 0
+    for _ in range(kills):
+        process = start(train_slowly, out, steps)
+        before = checkpoint.steps(out / "checkpoints")
+        while process.is_alive() and checkpoint.steps(out / "checkpoints") == before:
+            time.sleep(0.002)
+        time.sleep(delays.uniform(0, 4 * whole.seconds / steps))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-    assert 2 <= checkpoint.steps(tmp_path / "checkpoints")[-1] < 40, "killed too late to tell"
-    resumed = train(Slow(), out=tmp_path, net=model(dropout=0.3), **LONG)
+        kept = checkpoint.steps(out / "checkpoints")[-1]
+        assert newest < kept < steps, "lost, or killed too late to tell"
+        newest = kept
+    resumed = train(Slow(), out=out, net=model(dropout=0.3), **long)
     assert_same_weights(whole.model, resumed.model)
+    assert [entry["step"] for entry in resumed.history] == [*range(5, steps + 1, 5)]
 
 
 @pytest.mark.parametrize("when", ["weights", "optimizer"])
@@ -315,6 +323,7 @@ def test_a_damaged_best_checkpoint_is_passed_over_at_the_end(damage, tmp_path):
     path = folder / "step-00000010/state.json"
     state = json.loads(path.read_text()) | {"best": {"step": 2, "score": 0.0}}
     path.write_text(json.dumps(state))
+    (path.parent / "digests.json").unlink()
     damage(best / "step.safetensors")
     with pytest.warns(UserWarning, match="step-00000002 is damaged .*passed over"):
         again = train(out=tmp_path, net=model(dropout=0.3), **data)

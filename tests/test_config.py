@@ -77,9 +77,42 @@ def test_every_recipe_refuses_the_folder_of_another(recipe, tmp_path):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no folder that none can write to")
 def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path):
     parse(Tiny, "", ["--out", str(tmp_path / "new" / "run")])
-    assert list(tmp_path.iterdir()) == [], "trying leaves nothing behind"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [".run.lock"]
     with pytest.raises(ValueError, match=r"^--out /proc/run cannot be written: \w+"):
         parse(Tiny, "", ["--out", "/proc/run"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fit: [1]", "mapping"),
+        ("out: " + "[" * 10**5, r"g\.yaml nests lists more than 100 deep"),  # hours
+        (
+            "out: [&a [x, x], &b [*a, *a]]",
+            r"g\.yaml repeats values by aliases",
+        ),  # grows as 2**lines
+    ],
+)
+def test_strange_files_of_settings_are_refused(text, message, tmp_path):
+    (tmp_path / "g.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        parse(Grid, "", ["--config", str(tmp_path / "g.yaml")])
+
+
+def test_the_death_of_another_process_ends_with_one_line(monkeypatch):
+    text = "[../third_party/gloo/gloo/transport/tcp/pair.cc:5] Connection closed by peer\nmore"
+
+    def main():
+        raise RuntimeError(text)
+
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        launch(main)  # alone, it is a mistake of the program's
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    says = (
+        r"^error: another process of this run is gone \(.*by peer\): start the same command again"
+    )
+    with pytest.raises(SystemExit, match=says):
+        launch(main)
 
 
 def test_help_tells_how_a_list_and_a_dash_are_written(capsys):

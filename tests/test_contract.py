@@ -37,7 +37,7 @@ class Linear(Encoder):
 
     def __init__(self, width, dim):
         super().__init__(dim)
-        self.width = width
+        self.width = self.bins = width
         self.project = nn.Linear(width, dim)
 
     def enter(self, batch):

@@ -425,6 +425,10 @@ def test_files_that_are_no_deltas(base, tmp_path):
     (tmp_path / "x.safetensors").write_text("hello")
     with pytest.raises(ValueError, match=r"x\.safetensors is damaged or not a safetensors file"):
         read(tmp_path / "x.safetensors")
+    for about in ("[]", "[" * 10**5, '{"format": 1, "base": {}, "edits": [], "notes": null}'):
+        save_file({"a": torch.ones(1)}, tmp_path / "strange.safetensors", {"mtl": about})
+        with pytest.raises(ValueError, match=r"strange\.safetensors is (damaged|no delta of mtl)"):
+            read(tmp_path / "strange.safetensors")
     base.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match=r"is no delta of mtl: its metadata lack base, edits, fo"):
         read(tmp_path / "model/model.safetensors")

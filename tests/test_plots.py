@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from mtl.plots import INK, bars, confusion, count_pairs, curves, learning, maps, sheet
+from mtl.plots import COLOURS, INK, bars, confusion, count_pairs, curves, learning, maps, sheet
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -131,3 +131,38 @@ def test_plots_take_the_colour_of_the_page_and_leave_no_trace():
     assert "<metadata" not in svg and "<!DOCTYPE" not in svg
     names = [element.get("id") for element in ET.fromstring(svg).iter() if element.get("id")]
     assert len(names) == len(set(names)) and not any(name.startswith("figure") for name in names)
+
+
+# What is left of red, green and blue (linear): Machado, Oliveira and Fernandes 2009, severity 1
+BLIND = {
+    "none": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protan": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+    "deutan": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+    "tritan": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour):
+    parts = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def seen(colour, kind):
+    """A colour in CIELAB, where a distance of 2.3 is just noticeable, as people see it."""
+    x = XYZ @ np.clip(np.array(BLIND[kind]) @ linear(colour), 0, 1) / [0.9505, 1.0, 1.089]
+    f = np.where(x > 0.008856, np.cbrt(x), 7.787 * x + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("kind", BLIND)
+def test_lines_differ_for_people_who_see_few_colours(kind):
+    places = [seen(colour, kind) for colour in COLOURS]
+    gaps = [np.linalg.norm(a - b) for n, a in enumerate(places) for b in places[:n]]
+    assert min(gaps) > 15
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#121212"])
+def test_lines_are_seen_on_light_and_dark(ground):
+    lights = [XYZ[1] @ linear(colour) + 0.05 for colour in (ground, *COLOURS)]
+    assert min(max(lights[0] / light, light / lights[0]) for light in lights[1:]) > 2

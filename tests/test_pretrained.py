@@ -51,6 +51,11 @@ HALF = {
         ValueError,
         "config.json is not JSON",
     ),
+    "deep config": (
+        lambda f: (f / "config.json").write_text("[" * 10**5),
+        ValueError,
+        "config.json is not JSON",
+    ),
     "bytes": (
         lambda f: (f / "config.json").write_bytes(b"\xff\xfe"),
         ValueError,

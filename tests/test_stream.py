@@ -6,7 +6,8 @@ import torch
 from toy import Spelled
 
 from mtl.batch import Example
-from mtl.stream import Draw, Parts, Stream, Subset, load_parts
+from mtl.loading import load_parts
+from mtl.stream import Draw, Parts, Stream, Subset
 
 
 class Lengths:

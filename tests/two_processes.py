@@ -14,8 +14,10 @@ import torch.distributed as dist
 from accelerate import PartialState
 from adapting import RUNS as ADAPTED
 from columns import RUNS as GROWN
+from painting import RUNS as PAINTED
 from test_contract import DOMAINS, RUNS, build, streams
 from test_rows import RUNS as BALANCED
+from tiny_norms import trained
 
 from mtl.evaluate import evaluate
 from mtl.stream import Parts
@@ -30,6 +32,7 @@ def main():
     assert state.num_processes == 2, f"{state.num_processes} process(es): start this with torchrun"
     check_order(state.process_index)
     two = compute(state)
+    check_statistics()
     everyone = [None, None]
     dist.all_gather_object(everyone, two)
     if state.process_index == 0:
@@ -42,7 +45,8 @@ def main():
 
 def compute(accelerator=None):
     """Give the weights that each contract run ends with, and an evaluation."""
-    found = {name: run().state_dict() for name, run in (RUNS | BALANCED | ADAPTED | GROWN).items()}
+    every = RUNS | BALANCED | ADAPTED | PAINTED | GROWN
+    found = {name: run().state_dict() for name, run in every.items()}
     data = {"speech": streams(**DOMAINS)["speech"].data}
     found["evaluate"] = {"rows": torch.tensor(counted(build(), data, accelerator))}
     return found
@@ -77,6 +81,14 @@ def assert_equal(one, two, what, exact):
         for name, value in weights.items():
             message = f"{what} differ in {run}: {name}"
             torch.testing.assert_close(value, two[run][name], **tolerance, msg=message)
+
+
+def check_statistics():
+    """Batch norm sees a process' own part of a batch, but all end with the same means."""
+    states, weights = [None, None], trained().state_dict()
+    dist.all_gather_object(states, weights)
+    assert weights["trunk.blocks.b1.norm.running_mean"].any()
+    assert_equal(*({"domain_norm": state} for state in states), "the two ranks", exact=True)
 
 
 def check_order(rank):

@@ -1,12 +1,13 @@
 """attributes: vectors that describe classes, from a table: CSV or .npz."""
 
 import csv
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mtl.data.archives import DAMAGED, open_npz
 
 
 def attributes(path: Path, classes: Sequence[str]) -> NDArray[np.float32]:
@@ -54,9 +55,11 @@ def _csv(path: Path) -> tuple[list[str], NDArray[np.float32]]:
 
 def _npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_npz(path) as file:
             names, vectors = file["classes"], file["vectors"]
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except FileNotFoundError:
+        raise
+    except DAMAGED as error:
         raise ValueError(
             f"{path}: give arrays `classes` (C,) and `vectors` (C, A): {error}"
         ) from error

@@ -4,11 +4,11 @@ import os
 import re
 import shlex
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import numpy as np
 import soundfile
 import torch
 from numpy.typing import NDArray
+
+from mtl.data.archives import DAMAGED, refuse_bomb
 
 # A header outside these limits is damaged or hostile: believing it would take gigabytes of memory.
 MAX_SECONDS = 24 * 3600
@@ -126,7 +128,7 @@ def read_frames(path: str | Path, key: str | None = None) -> NDArray[np.float32]
     Raises `AudioError` for a file, key, shape or value that cannot be used.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise _missing(path)
     try:
         # Mapped: a header that claims more than the file holds then takes no memory.
@@ -134,7 +136,7 @@ def read_frames(path: str | Path, key: str | None = None) -> NDArray[np.float32]
         frames = np.lib.format.open_memmap(path, mode="r") if single else _member(path, key)
     except AudioError:
         raise
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise AudioError(
             f"{path}: cannot be read as numpy arrays ({error}); write it again with "
             "numpy.save or numpy.savez, without Python objects"
@@ -145,14 +147,23 @@ def read_frames(path: str | Path, key: str | None = None) -> NDArray[np.float32]
             f"{name}: is {frames.dtype} of shape {frames.shape}; wanted numbers of shape (T, D), "
             "frames first, neither of them 0"
         )
-    if not np.isfinite(frames).all():
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        numbers = np.array(frames, np.float32)
+    if not np.isfinite(numbers).all():
         raise AudioError(f"{name}: holds NaN or infinite values; compute it again or leave it out")
-    return np.array(frames, np.float32)
+    return numbers
+
+
+def write_flac(path: Path, samples: NDArray[Any], hz: int) -> None:
+    """Write samples (n,) with 16 bits; unlike libsndfile, an OSError then says that the disk is full."""
+    encoded = BytesIO()
+    soundfile.write(encoded, samples, hz, format="FLAC", subtype="PCM_16")
+    path.write_bytes(encoded.getvalue())
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, too, for what can be no name of a file
         raise _missing(path)
     if not path.stat().st_size:
         raise AudioError(f"{path}: is an empty file; copy it again, or leave it out")
@@ -268,8 +279,8 @@ def _member(path: Path, key: str | None) -> NDArray[Any]:
 @lru_cache(maxsize=8)
 def _archive(path: str, changed_ns: int, process: int) -> Any:
     # By process: forked workers would share, and move, one position in the open file.
-    if not zipfile.is_zipfile(path):  # np.load would leave the file open
-        raise ValueError("not a whole .npz archive")
+    with zipfile.ZipFile(path) as archive:  # np.load would leave a damaged file open
+        refuse_bomb(Path(path), archive)
     return np.load(path, allow_pickle=False)
 
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
 from mtl.atomic import atomic_folder
-from mtl.data.audio import read_audio
+from mtl.data.audio import read_audio, write_flac
 from mtl.data.manifest import read_manifest
 
 HZ = 16_000
@@ -85,7 +84,7 @@ def through(manifest: Path, channel: str, seed: int = 0) -> Path:
                 audio = read_audio(utterance.audio, HZ, utterance.offset, utterance.seconds)
                 heard = CHANNELS[channel](torch.from_numpy(audio), rng)
                 file = f"{len(lines):06d}.flac"
-                soundfile.write(made / file, heard.clamp(-1, 1).numpy(), HZ)
+                write_flac(made / file, heard.clamp(-1, 1).numpy(), HZ)
                 line = {"audio_filepath": file, "duration": len(heard) / HZ, "id": utterance.id}
                 kept = ("text", "lang", "speaker", "label", "phonemes")
                 line |= {n: v for n in kept if (v := getattr(utterance, n)) is not None}

@@ -1,6 +1,7 @@
 """check: every defect of a manifest and its files, found before training does."""
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,7 +116,7 @@ def _of_duration(item: Utterance, alone: bool) -> Iterator[Defect]:
 def _fingerprint(item: Utterance, hz: int, decode: bool) -> str:
     """Equal for equal sound: by content when decoding, else by place."""
     if not decode:
-        if item.features is not None and not item.features.is_file():
+        if item.features is not None and not os.path.isfile(item.features):
             raise AudioError(f"{item.features}: no such file; correct feature_path")
         return f"{item.audio} {item.offset} {item.seconds} {item.features} {item.key}"
     digest = hashlib.blake2b(digest_size=16)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
+from mtl.atomic import atomic_file
 from mtl.data.audio import AudioError, audio_seconds, read_frames
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,9 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     `duration` (else the header's), `text`, `lang` ("und"), `speaker` ("unknown"), `id` (else from
     the file's name), `offset`, `label`, `phonemes`, `weight`.
 
+    A manifest is trusted as a command's arguments are: its paths may be absolute or lead elsewhere, where
+    files are read as sound or arrays and never written or run.
+
     Raises `ManifestError` naming the first ten defects. Whether the files exist and hold good
     sound is not looked at here: see `mtl.data.check`.
     """
@@ -134,18 +138,12 @@ def parse_manifest(path: str | Path) -> Iterator[Utterance | Defect]:
 def write_manifest(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write `rows` as JSON lines: the whole file or, if anything fails, nothing.
 
-    Paths may be `Path` objects. Raises ValueError for NaN, which is not JSON.
+    Paths may be `Path` objects. Raises ValueError for NaN, which is not JSON, and `mtl.atomic.DiskFull`.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False, default=os.fspath))
-                file.write("\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(Path(path)) as new, new.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False, default=os.fspath))
+            file.write("\n")
 
 
 def hold_out(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl.data.archives import DAMAGED, refuse_bomb
 from mtl.data.pictures import Picture
 from mtl.data.pixels import read_pixels
 from mtl.ops import square
@@ -75,9 +76,13 @@ def _files(folder: Path, name: str, end: str) -> dict[str, bytes]:
     """Read the files that end so, of a published .zip file or of what it unpacks to, by their sorted path."""
     packed, plain = folder / f"{name}.zip", folder / name
     if packed.is_file():
-        with zipfile.ZipFile(packed) as file:
-            names = [each for each in file.namelist() if not each.startswith("__")]
-            found = {each: file.read(each) for each in sorted(names) if each.endswith(end)}
+        try:
+            with zipfile.ZipFile(packed) as file:
+                refuse_bomb(packed, file)
+                names = [each for each in file.namelist() if not each.startswith("__")]
+                found = {each: file.read(each) for each in sorted(names) if each.endswith(end)}
+        except DAMAGED as error:
+            raise ValueError(f"{packed} is damaged or no .zip file: {error}") from error
     else:
         paths = sorted(path for path in plain.rglob("[!.]*") if path.name.endswith(end))
         found = {path.relative_to(plain).as_posix(): path.read_bytes() for path in paths}

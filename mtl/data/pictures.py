@@ -1,8 +1,6 @@
 """pictures: images with their labels, from arrays, .npz files and folders of classes; and choices of them."""
 
 import hashlib
-import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl.data.archives import DAMAGED, open_npz
 from mtl.data.pixels import Source, channels
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -79,13 +78,12 @@ def read_npz(path: str | Path, part: str = "train", names: Sequence[str] = ()) -
     if part not in _PART:
         raise ValueError(f"part {part!r} of {path} is not known; choose one of {', '.join(_PART)}")
     try:
-        # numpy leaves a damaged file open that it opened itself.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open_npz(path) as arrays:
             known = list(arrays)
             found = [arrays[key] for key in _PART[part] if key in known]
     except FileNotFoundError as error:
         raise ValueError(f"{path} does not exist; give an .npz file of images") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} is damaged or not an .npz file: {error}") from error
     if len(found) < 2:
         needed = " and ".join(_PART[part])

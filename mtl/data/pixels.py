@@ -24,7 +24,9 @@ def read_pixels(source: Source) -> Tensor:
     found = _opened(source, _bytes)
     pixels = found[..., None] if found.ndim == 2 else found
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
-        raise ValueError(f"pixels are {found.dtype} {found.shape}; give uint8 (H, W) or (H, W, 3)")
+        raise ValueError(
+            f"{_where(source)}pixels are {found.dtype} {found.shape}; give uint8 (H, W) or (H, W, 3)"
+        )
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
@@ -49,8 +51,8 @@ def read_map(source: Source) -> Tensor:
     values = _opened(source, np.array)
     if values.ndim != 2 or values.dtype.kind not in "buif":
         raise ValueError(
-            f"a map is {values.dtype} {values.shape}; give one number per pixel, (H, W), such as a "
-            "grey or palette PNG"
+            f"{_where(source)}a map is {values.dtype} {values.shape}; give one number per pixel, "
+            "(H, W), such as a grey or palette PNG"
         )
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
 
@@ -75,6 +77,10 @@ def is_map(label: Any) -> bool:
     return isinstance(label, Path) or callable(label)
 
 
+def _where(source: Any) -> str:
+    return f"{source}: " if isinstance(source, Path) else ""
+
+
 def _opened(source: Any, convert: Callable[[Any], NDArray[Any]]) -> NDArray[Any]:
     """Give an array as it is, or `convert` an image."""
     from PIL import Image
@@ -83,7 +89,8 @@ def _opened(source: Any, convert: Callable[[Any], NDArray[Any]]) -> NDArray[Any]
     try:
         given = source() if callable(source) else source
         if isinstance(given, Path) and given.suffix == ".npy":
-            return np.asarray(np.load(given, allow_pickle=False))
+            # Mapped: a header that claims more than the file holds then takes no memory.
+            return np.array(np.load(given, mmap_mode="r", allow_pickle=False))
         if isinstance(given, Path | bytes):
             with Image.open(BytesIO(given) if isinstance(given, bytes) else given) as image:
                 return convert(image)
@@ -93,7 +100,7 @@ def _opened(source: Any, convert: Callable[[Any], NDArray[Any]]) -> NDArray[Any]
         return np.asarray(given)
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename or name} does not exist; correct the path") from error
-    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's decoders raise almost anything for damaged bytes
         raise ValueError(f"{name} is damaged or not an image: {error}") from error
 
 

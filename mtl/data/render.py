@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import functools
 import hashlib
@@ -19,13 +20,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import torch
 import torchaudio
 from rich.console import Console
 from rich.progress import Progress
 
+from mtl.atomic import naming_a_full_disk
 from mtl.data import espeak
+from mtl.data.audio import write_flac
 
 VERSION = 1  # of what is made from given settings; part of the cache's key
 HZ = 16_000
@@ -60,7 +62,8 @@ def cached(
 
     `plan` gives the jobs of each split, and decides nothing that `settings`, which JSON can hold, do not
     say. The folder lies in `folder`, by default `$MTL_CACHE` or `~/.cache/mtl`, and holds a manifest
-    `<split>.jsonl` for each. An interrupted make leaves nothing behind.
+    `<split>.jsonl` for each. An interrupted make leaves nothing behind. Raises `mtl.atomic.DiskFull`, and
+    ChildProcessError where a worker fails.
     """
     root = folder or Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl")
     versions = [metadata.version(package) for package in ("espeakng-loader", "num2words")]
@@ -69,13 +72,15 @@ def cached(
     if made.is_dir():
         return made
     made.parent.mkdir(parents=True, exist_ok=True)
-    with made.with_suffix(".lock").open("w") as lock:
+    with naming_a_full_disk(made), made.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it when its holder dies
         if made.is_dir():
             return made
         for left in made.parent.glob(f"{made.name}.part-*"):
-            shutil.rmtree(left)  # of a process that died: this one has the lock
-        part = made.with_suffix(f".part-{os.getpid()}")
+            # Of a process that died, as this one has the lock; its workers may not have noticed yet.
+            shutil.rmtree(left, ignore_errors=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{made.name}.part-", dir=made.parent))
+        part.chmod(0o755)
         try:
             _make(plan(), part, workers, progress)
             os.replace(part, made)
@@ -97,7 +102,7 @@ def spoken_code(lang: str) -> str:
 
 def _make(plan: dict[str, list[Job]], folder: Path, workers: int | None, progress: bool) -> None:
     for split in plan:
-        (folder / split).mkdir(parents=True)
+        (folder / split).mkdir()
     jobs = [job for split in plan.values() for job in split]
     workers = workers or min(os.cpu_count() or 1, 1 + len(jobs) // _WORTH_A_WORKER)
     with (
@@ -138,11 +143,21 @@ def _rows(jobs: list[Job], folder: Path, workers: int) -> Generator[dict[str, An
             yield from map(json.loads, lines)
         for process in running:
             if code := process.wait():
-                raise RuntimeError(f"a worker that made speech ended with code {code}, see above")
+                raise _failure(code)
     finally:
         for process in running:
             process.kill()
             process.wait()
+
+
+def _failure(code: int) -> OSError:
+    """Say what ended a worker: a signal, a full disk, or an error that it has shown."""
+    if code == errno.ENOSPC:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    how = (
+        f"was killed (signal {-code}), was memory short?" if code < 0 else f"ended with code {code}"
+    )
+    return ChildProcessError(f"a worker that made speech {how}: start the same command again")
 
 
 def work() -> None:
@@ -150,7 +165,12 @@ def work() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when the reader is gone
     folder, share = json.load(sys.stdin)
     for values in share:
-        line = json.dumps(_render(Job(*values), Path(folder))) + "\n"
+        try:
+            line = json.dumps(_render(Job(*values), Path(folder))) + "\n"
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            sys.exit(errno.ENOSPC)
         os.write(sys.stdout.fileno(), line.encode())
 
 
@@ -166,7 +186,7 @@ def _render(job: Job, folder: Path) -> dict[str, Any]:
     if len(loud) == 0:
         raise RuntimeError(f"{job.id}: espeak-ng gave no sound for {job.text!r}")
     wave = _recorded(speech[loud[0] : loud[-1] + 1], rng)
-    soundfile.write(folder / job.file, wave, HZ, format="FLAC", subtype="PCM_16")
+    write_flac(folder / job.file, wave, HZ)
     seconds, phonemes = round(len(wave) / HZ, 4), espeak.ipa(job.text, language)
     spoken = {"text": job.text, "lang": job.lang, "speaker": job.speaker, "phonemes": phonemes}
     spoken |= {"label": job.label} if job.label else {}

@@ -1,8 +1,10 @@
 """states: weights of other libraries, read from files and fitted into their models."""
 
+import os
 import pickle
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,6 +13,20 @@ from torch import Tensor, nn
 from mtl.model import WrongModel
 
 TYPES: tuple[str, ...] = ()  # no family, but all files of this folder are asked
+
+
+@contextmanager
+def tensors_only() -> Iterator[None]:
+    """Let torch load nothing but tensors, also where a library asks it to run what a file's pickle says."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def read(path: Path) -> dict[str, Tensor]:

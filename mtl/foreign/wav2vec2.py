@@ -141,7 +141,9 @@ def tap(rest: Any, flow: Flow) -> Features:
 def keys(lengths: Tensor, frames: int) -> Tensor | None:
     """Mark the frames that may be seen, (B, 1, 1, T) booleans; None where all may."""
     kept = valid(lengths.clamp(min=1), frames)  # a row without any key would give nan
-    return None if bool(kept.all()) else kept[:, None, None]
+    # An exported graph must serve all batches: it never takes the short way.
+    whole = not torch.compiler.is_exporting() and bool(kept.all())
+    return None if whole else kept[:, None, None]
 
 
 def shorter(convolution: nn.Conv1d, lengths: Tensor) -> Tensor:
@@ -206,7 +208,7 @@ def _convolve(rest: Any, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tens
 def _group_norm(norm: nn.GroupNorm, x: Tensor, lengths: Tensor) -> Tensor:
     """Normalise each channel over an utterance's own frames: (B, D, T) -> (B, D, T)."""
     kept = valid(lengths, x.shape[2])[:, None]
-    if bool(kept.all()):
+    if not torch.compiler.is_exporting() and bool(kept.all()):
         out: Tensor = norm(x)
         return out
     count = lengths.clamp(min=1)[:, None, None]

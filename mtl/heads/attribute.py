@@ -1,6 +1,7 @@
-"""attribute: how alike an example and its class's description are, f(x) . g(y), for classes never seen.
+"""attribute: how alike an example and its class's description are, for unseen classes. Akata et al. 2013.
 
-Losses: hinge (Akata et al. 2015, SJE), devise (Frome et al. 2013), ale (Akata et al. 2013), softmax, squared.
+The score is f(x) . g(y). Losses: hinge (Akata et al. 2015, SJE), devise (Frome et al. 2013), ale (Akata et
+al. 2013), softmax, squared.
 """
 
 import torch

@@ -97,7 +97,7 @@ class CTC(Head):
         # differs by language and step; that took longer than the product itself.
         with torch.autocast(f.x.device.type, enabled=False):
             logits = self.output(f.x.float())
-        logits = logits.view(len(logits), -1, len(self.symbols) + 1)
+        logits = logits.view(logits.shape[0], -1, len(self.symbols) + 1)
         return Scores(logits.log_softmax(-1), self.frames(f.lengths))
 
     def loss(self, scores: Scores, labels: Labels) -> Tensor:

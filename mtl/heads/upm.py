@@ -88,7 +88,7 @@ class UPM(Phoneme):
         with torch.autocast(f.x.device.type, enabled=False):
             told = self.output(f.x.float())
             phones = self.embed(self.signatures) if self.hidden else self.signatures
-        told = told.view(len(told), -1, phones.shape[1])
+        told = told.view(told.shape[0], -1, phones.shape[1])
         return Scores(upm(told, phones).log_softmax(-1), self.frames(f.lengths))
 
 

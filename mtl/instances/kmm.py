@@ -1,4 +1,4 @@
-"""KMM: source examples weighed so that their mean meets the target's in a kernel's space. Topic: adaptation.
+"""KMM: source weights that let the means meet in a kernel's space. Huang et al. 2006. Topic: adaptation.
 
 Huang, Smola, Gretton, Borgwardt, Schölkopf 2006: kernel mean matching.
 """

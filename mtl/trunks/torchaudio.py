@@ -12,7 +12,7 @@ from torchaudio import models, pipelines
 
 from mtl.batch import Batch, Features, Flow
 from mtl.encoder import Encoder
-from mtl.foreign.states import fit, read
+from mtl.foreign.states import fit, read, tensors_only
 from mtl.head import Head
 from mtl.ops import valid
 from mtl.registry import construct
@@ -175,7 +175,8 @@ def _download(name: str, bundle: Any) -> dict[str, Tensor]:
     """Give a bundle's weights, from torch's cache or the network."""
     place = f"{torch.hub.get_dir()}/checkpoints"
     try:
-        return cast(dict[str, Tensor], bundle._get_state_dict({"progress": False}))
+        with tensors_only():
+            return cast(dict[str, Tensor], bundle._get_state_dict({"progress": False}))
     except OSError as error:
         raise FileNotFoundError(
             f"{name} cannot be downloaded ({error}): put its file {bundle._path} into {place}, or use "

@@ -16,7 +16,7 @@ from torchvision.models import get_model, get_model_builder, get_model_weights, 
 from mtl.batch import Batch, Features, Flow
 from mtl.encoder import Encoder
 from mtl.foreign.maps import Layer, as_map, as_sequence, stored
-from mtl.foreign.states import fit, read
+from mtl.foreign.states import fit, read, tensors_only
 from mtl.foreign.torchvision import PLANS, Tokens, classifier, cut, shapes
 from mtl.head import Head
 from mtl.registry import construct
@@ -157,7 +157,8 @@ def _download(arch: str, weights: Any) -> Any:
     """Build a model with its weights, from torch's cache or the network."""
     place = f"{torch.hub.get_dir()}/checkpoints"
     try:
-        return get_model(arch, weights=weights, progress=False)
+        with tensors_only():
+            return get_model(arch, weights=weights, progress=False)
     except OSError as error:
         raise FileNotFoundError(
             f"{weights} cannot be downloaded ({error}): put {weights.url} into {place}, or use its "

@@ -31,6 +31,11 @@ def test_an_npz_file_is_the_same(tmp_path):
         np.savez(path, **bad)
         with pytest.raises(ValueError, match=r"a\.npz: (give arrays|classes \()"):
             attributes(path, ["a"])
+    data = path.read_bytes()
+    for bad in (b"nothing", data[:60], data.replace(b"PK\x05\x06", b"PK\x05\x07"), data[40:]):
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"a\.npz: give arrays"):
+            attributes(path, ["a"])
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"a\.npz: give arrays"):
         attributes(path, ["a"])

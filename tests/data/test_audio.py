@@ -131,7 +131,7 @@ def test_unreadable_files_come_with_a_command(tmp_path):
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(AudioError, match=rf"{name}: is an empty file; copy it again, or leave"):
             audio_seconds(tmp_path / name)
-    for missing in (tmp_path / "none.wav", tmp_path, "nul\0.wav"):
+    for missing in (tmp_path / "none.wav", tmp_path, "nul\0.wav", 999 * "long"):
         with pytest.raises(AudioError, match="no such file"):
             read_audio(missing, 16000)
 
@@ -141,6 +141,7 @@ def test_unreadable_files_come_with_a_command(tmp_path):
     [
         (wav_header(rate=50), "claims 50 Hz"),
         (wav_header(rate=0), "ffmpeg"),
+        (wav_header(rate=10**9), "claims 1000000000 Hz"),
         (wav_header(channels=193, size=193 * 2), "claims 193 channels"),
     ],
 )
@@ -241,6 +242,27 @@ def test_unusable_frames_are_refused(tmp_path, frames):
     (tmp_path / "swapped.npz").write_bytes(data)
     for name in ("text.npz", "swapped.npy", "swapped.npz"):
         refuse("cannot be read", name, "x")
+    np.save(tmp_path / "large.npy", np.full((2, 2), 1e300))
+    refuse("NaN or infinite", "large.npy")  # in 32 bits
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "byte"),
+    [
+        ("a.npy", b"(13, 4)", b"(13, 4 "),  # tokenize.TokenError
+        ("a.npz", b"PK\x01\x02", b"PK\x01\x02\x14\x03\x6d"),  # NotImplementedError: version 10.9
+        ("a.npz", b"PK\x05\x06", b"PK\x05\x07"),  # left open, as a warning told
+    ],
+)
+def test_strangely_damaged_frames_are_refused(name, place, byte, tmp_path):
+    """What numpy and zipfile raise for these is no error of reading."""
+    (np.save if name == "a.npy" else np.savez)(tmp_path / name, np.ones((13, 4)))
+    data = bytearray((tmp_path / name).read_bytes())
+    at = data.rindex(place)
+    data[at : at + len(byte)] = byte
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(AudioError, match=rf"{name}: cannot be read as numpy arrays"):
+        read_frames(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.opus"])

@@ -1,6 +1,7 @@
 """Pictures and maps: from files, bytes, arrays and what is called; every mode; what cannot be read."""
 
 import io
+import zlib
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mtl.data.pixels import Fitted, is_map, read_map, read_pixels
+from mtl.data.pixels import Fitted, channels, is_map, read_map, read_pixels
 
 CHESS = np.kron([[0, 255], [255, 0]], np.ones((4, 4))).astype(np.uint8)
 NUMBERS = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -107,9 +108,23 @@ def test_a_map_keeps_its_numbers(tmp_path):
     assert read_map(CHESS > 0).unique().tolist() == [0, 1]
     with pytest.raises(ValueError, match=r"a map is uint8 \(8, 8, 3\); give one number per pixel"):
         read_map(encoded(Image.fromarray(CHESS).convert("RGB")))
+    Image.fromarray(CHESS).convert("RGB").save(tmp_path / "rgb.png")
+    with pytest.raises(ValueError, match=r"rgb\.png: a map is uint8 \(8, 8, 3\)"):
+        read_map(tmp_path / "rgb.png")
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(ValueError, match=r"bad\.npy is damaged"):
         read_map(tmp_path / "bad.npy")
+
+
+@pytest.mark.parametrize("read", [read_pixels, read_map, channels])
+def test_a_header_of_a_thousand_million_pixels_takes_no_memory(read, tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "x.png")
+    data = bytearray((tmp_path / "x.png").read_bytes())
+    data[16:24] = (40_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "x.png").write_bytes(data)
+    with pytest.raises(ValueError, match=r"x\.png is damaged or .* \(1600000000 pixels\) exceeds"):
+        read(tmp_path / "x.png")
 
 
 def test_a_fitted_map_is_read_when_it_is_looked_at(tmp_path):

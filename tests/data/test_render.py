@@ -141,7 +141,7 @@ def test_workers_end_when_the_maker_is_interrupted(tmp_path, monkeypatch):
 
 def test_a_worker_that_fails_is_an_error(tmp_path, monkeypatch):
     stand_in(tmp_path, monkeypatch, "exit 7")
-    with pytest.raises(RuntimeError, match="worker that made speech ended with code 7"):
+    with pytest.raises(ChildProcessError, match="worker that made speech ended with code 7"):
         make(tmp_path, workers=2)
     assert [path.suffix for path in (tmp_path / "corpus").iterdir()] == [".lock"]
 

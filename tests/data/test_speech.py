@@ -12,9 +12,10 @@ from mtl.data.cache import Cache
 from mtl.data.speech import Speech, too_short
 from mtl.head import Task
 from mtl.heads.ctc import CTC
+from mtl.loading import load_parts
 from mtl.stems.frames import Frames
 from mtl.stems.logmel import LogMel
-from mtl.stream import Parts, Stream, load_parts
+from mtl.stream import Parts, Stream
 
 STRONG = Augment(time_masks=2, bin_masks=1, bins=4, speeds=(0.9, 1.1), noise_db=(5.0, 20.0))
 

@@ -1,6 +1,7 @@
 """Loading checkpoints: what fits, what is refused; and what happens only while training."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -34,6 +35,31 @@ def test_masking_hides_spans_while_training_only(tmp_path):
     assert torch.equal(frozen.enter(batch).x, plain)
     unmasked = construct("trunks", describe(trunk) | {"masking": False}).train()
     assert not unmasked.rest.config.apply_spec_augment and not unmasked.masking
+
+
+CODE = """
+from pathlib import Path
+from transformers import PretrainedConfig
+Path({!r}).touch()
+class Own(PretrainedConfig):
+    model_type = "own"
+"""
+
+
+def test_code_that_comes_with_a_model_runs_only_where_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "own.py").write_text(CODE.format(str(tmp_path / "ran")))
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="trust_remote_code=True"):
+        load(str(folder))
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(ValueError, match="own"):
+        load(str(folder), remote_code=True)
+    assert (tmp_path / "ran").exists(), "else the test shows nothing"
 
 
 def test_spans_stay_inside_and_cover_their_share():

@@ -3,6 +3,7 @@
 import copy
 from functools import cache, partial
 from itertools import pairwise
+from pathlib import Path
 from urllib.error import URLError
 
 import pytest
@@ -297,6 +298,28 @@ def test_the_stem_prepares_as_the_weights_do(weights, picture):
     )
     for raw in (torch.randint(256, picture, dtype=torch.uint8), torch.rand(picture)):
         assert torch.equal(stem.prepare(raw), given(raw))
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_file_of_weights_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub/checkpoints" / tv.ShuffleNet_V2_X0_5_Weights.DEFAULT.url.split("/")[-1]
+    place.parent.mkdir(parents=True)
+    torch.save({"fc.bias": Code(tmp_path / "ran")}, place)
+    with pytest.raises(ValueError, match="delete its damaged file"):
+        load("shufflenet_v2_x0_5/DEFAULT")
+    with pytest.raises(ValueError, match="holds more than tensors"):
+        load(f"shufflenet_v2_x0_5={place}")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_grey_pictures_are_repeated_and_others_refused():
