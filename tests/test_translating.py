@@ -110,6 +110,19 @@ def test_discriminators_tell_what_is_real_from_what_is_painted(kind):
 
 
 @every_kind
+def test_discriminators_see_more_than_a_stroke(kind):
+    """Two layers see 10 pixels of 28, and never that a digit is too small."""
+    method = made(kind)
+    method.make(1, 28)
+    x = torch.zeros(1, 1, 28, 28, requires_grad=True)
+    for judge in method.discriminators:
+        scores = judge.eval()(x)[0]
+        (gradient,) = torch.autograd.grad(scores[len(scores) // 2], x)
+        seen = gradient[0, 0].nonzero()
+        assert (seen.amax(0) - seen.amin(0) >= 20).all()
+
+
+@every_kind
 def test_a_phase_moves_its_own_networks_only(kind):
     method = made(kind)
     model = net()

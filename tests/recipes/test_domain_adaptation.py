@@ -145,11 +145,15 @@ def test_own_files_strengths_and_seeds(recipe, learnt, files, tmp_path):
 
 
 def test_speech_with_labels(recipe, learnt, tmp_path):
-    argv = [*manifests(tmp_path), "--method", "ddc", "--seeds", 1, "--batch", 2]
-    argv += ["--fit.steps", 1, "--fit.threads", 1]
-    found = run(recipe, tmp_path / "out", *argv)
-    assert found["comparisons"]["target"]["ddc"]["n"] == 8
-    assert "label" not in learnt[1][0]["target"] and "label" in learnt[2][0]["source"]
+    argv = [*manifests(tmp_path), "--seeds", 1, "--batch", 2]
+    argv += ["--fit.steps", 1, "--fit.threads", 1, "--method"]
+    found = run(recipe, tmp_path / "out", *argv, "ddc,dsn")
+    for arm in ("ddc", "dsn"):
+        assert found["comparisons"]["target"][arm]["n"] == 8
+    assert "label" not in learnt[1][0]["target"] and "label" in learnt[-1][0]["source"]
+    with pytest.raises(ValueError, match="PixelDA paints pictures of one shape"):
+        run(recipe, tmp_path / "other", *argv, "pixelda")
+    assert not [*tmp_path.glob("other/**/cells/*")]
 
 
 def manifests(tmp_path):
