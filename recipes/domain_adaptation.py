@@ -54,7 +54,9 @@ target-only   96.3 (96.0-96.5)  1.98   93.2 (92.7-93.5)   1.65
 
 Above source-only by their intervals are DDC, DAN, CORAL and CMD, and DANN with MNIST-M; SDT does harm there.
 The best of the embedded default, CORAL, leaves the domains as far apart as they were: what helps need not mix
-them.
+them. Digits of synthetic voices to those of FSDD, 300 test utterances of unheard takes, 27 minutes:
+source-only 40.2, DDC 44.9, DAN 50.7, CORAL 41.1, CMD 55.1, DANN 32.0 (harm: 8.2 points, 2.3 to 14.1),
+target-only 95.4.
 """
 
 import time
